@@ -1,0 +1,241 @@
+//! What can go wrong in the image store.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::digest::Digest;
+
+/// A result of this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What went wrong, on what, and why: one line each.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A system call on a file failed.
+    #[error("cannot {op} {}: {source}", path.display())]
+    Io {
+        /// What was tried, a verb.
+        op: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The file system that holds the store is full, or a quota is reached.
+    #[error("no space left for the image store at {} (while trying to {op})", path.display())]
+    NoSpace {
+        /// What was tried, a verb.
+        op: &'static str,
+        /// On which file.
+        path: PathBuf,
+    },
+    /// The archive or stream that is read failed.
+    #[error("cannot read {what}: {source}")]
+    Read {
+        /// What was read.
+        what: String,
+        /// The reason.
+        source: io::Error,
+    },
+    /// Writing an archive failed.
+    #[error("cannot write the archive: {0}")]
+    Write(#[source] io::Error),
+    /// A malformed image name or digest.
+    #[error("`{input}` is not an image name: {reason}")]
+    Reference {
+        /// As given.
+        input: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// No image has this name or id.
+    #[error("no such image: {0}")]
+    NotFound(String),
+    /// The built-in image was named and has not been made yet: the caller makes
+    /// it with [`Store::ensure_demo`](crate::Store::ensure_demo).
+    #[error("the built-in image isola/demo has not been made yet")]
+    DemoNotMade,
+    /// More than one image has an id that begins so.
+    #[error("`{prefix}` fits {} images: {}", candidates.len(), list(candidates))]
+    Ambiguous {
+        /// As given.
+        prefix: String,
+        /// The ids that fit.
+        candidates: Vec<Digest>,
+    },
+    /// A blob's content no longer has its digest.
+    #[error("blob {digest} is damaged: its content has the digest {found}")]
+    BlobDamaged {
+        /// Its name.
+        digest: Digest,
+        /// What its content hashes to.
+        found: Digest,
+    },
+    /// A blob that an image needs is not in the store or archive.
+    #[error("blob {0} is missing")]
+    BlobMissing(Digest),
+    /// Content that arrives does not have the digest it should have.
+    #[error("{what} should have the digest {expected}, but has {found}: the archive is damaged")]
+    DigestMismatch {
+        /// What was read.
+        what: String,
+        /// What was promised.
+        expected: Digest,
+        /// What came.
+        found: Digest,
+    },
+    /// The archive as a whole cannot be used.
+    #[error("not a usable image archive: {0}")]
+    Archive(String),
+    /// An entry of a tar stream is refused.
+    #[error("refused entry `{path}`: {reason}")]
+    Entry {
+        /// Its name.
+        path: String,
+        /// Why.
+        reason: String,
+    },
+    /// A tar stream is malformed.
+    #[error("malformed tar stream: {0}")]
+    Tar(String),
+    /// More than the limits allow.
+    #[error("refused: {what} is beyond the limit of {limit}")]
+    Limit {
+        /// What grew too large.
+        what: String,
+        /// The limit and its unit.
+        limit: String,
+    },
+    /// A layer could not be made.
+    #[error("layer {layer}: {source}")]
+    Layer {
+        /// Its name in the archive, or its digest.
+        layer: String,
+        /// Why.
+        source: Box<Error>,
+    },
+    /// A JSON document is malformed.
+    #[error("{what} is malformed: {reason}")]
+    Document {
+        /// Which document.
+        what: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The image is for another kind of machine.
+    #[error("the image is for {found}, this machine is {wanted}")]
+    Platform {
+        /// What this machine is.
+        wanted: String,
+        /// What the image has.
+        found: String,
+    },
+    /// Instances use the image.
+    #[error("image {image} is in use by {}", by.join(", "))]
+    InUse {
+        /// The image.
+        image: String,
+        /// Who uses it.
+        by: Vec<String>,
+    },
+    /// An id was given of an image that has several names.
+    #[error("image {image} has several names: {}", names.join(", "))]
+    SeveralNames {
+        /// The image.
+        image: String,
+        /// Its names.
+        names: Vec<String>,
+    },
+    /// A `--change` instruction is wrong.
+    #[error("cannot apply the change `{line}`: {reason}")]
+    Change {
+        /// As given.
+        line: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Another process holds the store.
+    #[error("the image store at {} is busy: {what}", path.display())]
+    Busy {
+        /// The store.
+        path: PathBuf,
+        /// Who holds it.
+        what: &'static str,
+    },
+}
+
+fn list(digests: &[Digest]) -> String {
+    digests
+        .iter()
+        .map(Digest::short)
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+impl Error {
+    /// Wraps a failed system call on `path`; a full disk gets its own kind.
+    pub(crate) fn io(op: &'static str, path: impl AsRef<Path>, source: io::Error) -> Self {
+        let path = path.as_ref().to_owned();
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::NoSpace { op, path },
+            _ => Self::Io { op, path, source },
+        }
+    }
+
+    /// An entry of a tar stream that is refused.
+    pub(crate) fn entry(path: &[u8], reason: impl Into<String>) -> Self {
+        Self::Entry {
+            path: path.escape_ascii().to_string(),
+            reason: reason.into(),
+        }
+    }
+
+    /// Something that grew beyond a limit.
+    pub(crate) fn limit(what: impl Into<String>, limit: impl Into<String>) -> Self {
+        Self::Limit {
+            what: what.into(),
+            limit: limit.into(),
+        }
+    }
+
+    /// A malformed JSON document.
+    pub(crate) fn document(what: impl Into<String>, reason: impl ToString) -> Self {
+        Self::Document {
+            what: what.into(),
+            reason: reason.to_string(),
+        }
+    }
+
+    /// Names the layer in which it happened.
+    pub(crate) fn in_layer(self, layer: impl Into<String>) -> Self {
+        match self {
+            Self::NoSpace { .. } | Self::Layer { .. } => self,
+            other => Self::Layer {
+                layer: layer.into(),
+                source: Box::new(other),
+            },
+        }
+    }
+
+    /// What the user can do about it, where that is known.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::NoSpace { .. } => "free some space, or remove images with `isola rmi`".into(),
+            Self::NotFound(_) => {
+                "`isola images` lists what is there; `isola load` and `isola import` add images"
+                    .into()
+            }
+            Self::Ambiguous { .. } => "give more digits of the id".into(),
+            Self::BlobDamaged { .. } | Self::BlobMissing(_) => {
+                "remove the image with `isola rmi -f` and load it again".into()
+            }
+            Self::InUse { .. } => "remove these instances first".into(),
+            Self::SeveralNames { .. } => {
+                "remove its names one by one, or add -f to remove all".into()
+            }
+            Self::Layer { source, .. } => return source.hint(),
+            _ => return None,
+        })
+    }
+}

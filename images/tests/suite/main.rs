@@ -1,0 +1,12 @@
+//! The store as its users see it. Most tests need root, since they mount what
+//! they made and make devices; without it they say so and fail.
+
+// Helpers of tests are tests too; clippy only knows the functions themselves.
+#![allow(clippy::unwrap_used)]
+
+mod archives;
+mod evil;
+mod import;
+mod layers;
+mod store;
+mod support;
