@@ -1,0 +1,63 @@
+//! Makes the sandbox's processes: the same calls that a container's supervisor
+//! makes, with the guest's own tree and control group.
+
+use isola_proto::message::{Process, Usage};
+use isola_proto::{ErrorKind, Failure, ProcessSpec, SandboxSpec};
+use rustix::process::Pid;
+
+use super::cgroup::Group;
+use super::{disks, setup};
+use crate::launch::{Child, Launch, Streams, launch};
+use crate::server::{Filter, Spawner, list_processes};
+use crate::{Root, Target, join};
+
+/// The guest as it was put together.
+#[derive(Debug, Default)]
+pub(super) struct Guest {
+    group: Option<Group>,
+    target: Option<Target>,
+}
+
+impl Guest {
+    /// The guest was put together.
+    pub(super) fn ready(&mut self, group: Group) {
+        self.group = Some(group);
+    }
+
+    fn group(&self) -> Result<&Group, Failure> {
+        let absent = || Failure::new(ErrorKind::Invalid, "the guest was not booted");
+        self.group.as_ref().ok_or_else(absent)
+    }
+}
+
+impl Spawner for Guest {
+    fn start(&mut self, spec: &SandboxSpec, streams: Streams) -> Result<Child, Failure> {
+        let group = self.group()?;
+        let mut enter = |pid: Pid| group.add(pid);
+        let child = launch(Launch {
+            own_kernel: true,
+            ..Launch::new(spec, Root::Path(disks::ROOT.into()), streams, &mut enter)
+        })?;
+        let target = Target::of(&child, &spec.namespaces);
+        self.target = Some(target.map_err(|e| setup(format!("can't keep the process: {e}")))?);
+        Ok(child)
+    }
+
+    fn exec(&mut self, process: &ProcessSpec, streams: Streams) -> Result<Child, Failure> {
+        let group = self.group()?;
+        let absent = || Failure::new(ErrorKind::Invalid, "the sandbox was not started");
+        let target = self.target.as_ref().ok_or_else(absent)?;
+        let mut enter = |pid: Pid| group.add(pid);
+        join(target, process, streams, &mut enter, Vec::new())
+    }
+
+    fn processes(&mut self) -> Result<Vec<Process>, Failure> {
+        let pids = self.group()?.pids();
+        list_processes(Filter::Pids(&pids))
+            .map_err(|error| setup(format!("can't list the processes: {error}")))
+    }
+
+    fn usage(&mut self) -> Result<Usage, Failure> {
+        Ok(self.group()?.usage())
+    }
+}
