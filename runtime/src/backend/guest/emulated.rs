@@ -1,0 +1,278 @@
+//! A guest under QEMU's microvm machine with a software CPU, for hosts on which
+//! KVM can't run one.
+
+use std::os::fd::RawFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use isola_proto::ExitStatus;
+use isola_proto::spec::{Mount, MountSource};
+
+use crate::backend::{Backend, LaunchContext, Sandbox, Unusable};
+use crate::cgroup::{DevicePolicy, Limits};
+use crate::error::{Error, Kind, Result};
+use crate::observe::tsc_khz;
+use crate::seccomp;
+use crate::state::Paths;
+use crate::workload::{HostFacts, Isolation, Workload};
+
+use super::console::Console;
+use super::jail::{Descriptors, Jail};
+use super::layers::{Segment, write_vmdk};
+use super::link::AgentLink;
+use super::plan::{Plan, Transport};
+use super::sandbox::GuestSandbox;
+
+/// Software emulation on a busy host is slow.
+const BOOT: Duration = Duration::from_secs(180);
+/// Where the jail shows the guest's files.
+const FILES: &str = "/guest";
+
+/// Translated code in MiB; QEMU's default is a quarter of the host's memory.
+const TRANSLATED: u64 = 128;
+/// Memory of QEMU beyond the guest's, with the translated code.
+const OVERHEAD: u64 = (TRANSLATED + 192) << 20;
+
+/// The backend for `emulated`.
+#[derive(Debug)]
+pub struct Emulated;
+
+/// Where QEMU is.
+pub fn find_qemu() -> Option<PathBuf> {
+    [
+        "/usr/bin/qemu-system-x86_64",
+        "/usr/local/bin/qemu-system-x86_64",
+    ]
+    .iter()
+    .map(PathBuf::from)
+    .find(|path| path.is_file())
+}
+
+impl Backend for Emulated {
+    fn isolation(&self) -> Isolation {
+        Isolation::Emulated
+    }
+
+    fn probe(&self, _paths: &Paths) -> std::result::Result<(), Unusable> {
+        let missing = || Unusable {
+            reason: "QEMU (qemu-system-x86_64) is not installed".to_owned(),
+            hint: Some("apt-get install qemu-system-x86".to_owned()),
+        };
+        find_qemu().map(drop).ok_or_else(missing)
+    }
+
+    fn holds(&self, workload: &Workload) -> (Limits, DevicePolicy) {
+        super::plan::holds(workload, OVERHEAD)
+    }
+
+    fn launch(&self, context: &LaunchContext<'_>) -> Result<Box<dyn Sandbox>> {
+        let qemu = find_qemu().ok_or_else(|| {
+            Error::new(
+                Kind::Unsupported,
+                "QEMU (qemu-system-x86_64) is not installed",
+            )
+        })?;
+        let mut plan = Plan::make(context, Transport::VirtioPort, BOOT)?;
+        // The software CPU shows the host's counter. A guest that measures its rate
+        // on a busy host may get it wrong and hang.
+        plan.cmdline
+            .push_str(&format!(" tsc=reliable tsc_early_khz={}", tsc_khz()));
+        let failed = |error: std::io::Error| Error::system("make a socket", error);
+        let (agent, agent_end) = UnixStream::pair().map_err(failed)?;
+        let (console, console_end) = UnixStream::pair().map_err(failed)?;
+        let mut descriptors = Descriptors::default();
+        let (agent_fd, console_fd) = (descriptors.add(agent_end), descriptors.add(console_end));
+        let vmdk = write_vmdk(&plan.layers, context.paths.dir(), &seen)?;
+        let messages = context.paths.dir().join("machine.log");
+        let jail = Jail {
+            program: None,
+            args: arguments(&qemu, &plan, &vmdk, agent_fd, console_fd),
+            mounts: mounts(&plan, &vmdk, context.paths.dir()),
+            seccomp: seccomp::default_filter(&seccomp::Grants {
+                capabilities: &[],
+                kernel: HostFacts::read()?.kernel,
+            }),
+            descriptors,
+            messages: &messages,
+            cgroup: context.cgroup,
+        };
+        let console = Console::new(
+            console.into(),
+            &context.paths.console(),
+            &context.paths.console_socket(),
+        )
+        .map_err(|error| Error::system("serve the guest's console", error))?;
+        let link = AgentLink::new(agent.into(), plan.guest, plan.patience).map_err(failed)?;
+        Ok(Box::new(GuestSandbox::new(
+            jail.start()?,
+            link,
+            console,
+            explain,
+            messages,
+        )))
+    }
+}
+
+/// Under which name QEMU sees a file of the host. Names of layers are digests, so
+/// two files never meet.
+fn seen(path: &Path) -> PathBuf {
+    Path::new(FILES).join(path.file_name().unwrap_or_default())
+}
+
+fn mounts(plan: &Plan, vmdk: &Path, instance: &Path) -> Vec<Mount> {
+    let bind = |source: &Path, target: String, readonly: bool| Mount {
+        target,
+        source: MountSource::Bind {
+            source: source.display().to_string(),
+            recursive: false,
+            propagation: "rprivate".to_owned(),
+        },
+        readonly,
+        nosuid: true,
+        nodev: true,
+        noexec: false,
+    };
+    let mut mounts: Vec<Mount> = ["/usr", "/lib", "/lib64", "/etc/ld.so.cache"]
+        .into_iter()
+        .filter(|path| Path::new(path).exists())
+        .map(|path| bind(Path::new(path), path.to_owned(), true))
+        .collect();
+    let mut file =
+        |path: &Path, readonly| mounts.push(bind(path, seen(path).display().to_string(), readonly));
+    file(&plan.kernel, true);
+    file(&plan.initramfs, true);
+    file(vmdk, true);
+    file(&plan.disk, false);
+    for (number, segment) in plan.layers.iter().enumerate() {
+        match segment {
+            Segment::File(path, _) => file(path, true),
+            Segment::Bytes(_) => file(&instance.join(format!("extent-{number}")), true),
+            Segment::Zero(_) => {}
+        }
+    }
+    mounts.sort_by(|one, other| one.target.cmp(&other.target));
+    mounts.dedup_by(|one, other| one.target == other.target);
+    mounts
+}
+
+/// QEMU's command line.
+fn arguments(qemu: &Path, plan: &Plan, vmdk: &Path, agent: RawFd, console: RawFd) -> Vec<String> {
+    let text = |path: PathBuf| path.display().to_string();
+    let drive = |id: &str, path: &Path, format: &str, more: &str| {
+        format!(
+            "id={id},if=none,file={},format={format}{more}",
+            text(seen(path)).replace(',', ",,")
+        )
+    };
+    let mut args = vec![text(qemu.to_owned())];
+    let mut flag = |name: &str, value: String| args.extend([format!("-{name}"), value]);
+    flag("M", "microvm,acpi=on".to_owned());
+    flag("accel", format!("tcg,thread=multi,tb-size={TRANSLATED}"));
+    flag("cpu", "max".to_owned());
+    flag("m", format!("{}k", plan.memory / 1024));
+    flag("smp", plan.vcpus.to_string());
+    flag("kernel", text(seen(&plan.kernel)));
+    flag("initrd", text(seen(&plan.initramfs)));
+    flag("append", plan.cmdline.clone());
+    flag("display", "none".to_owned());
+    flag("chardev", format!("socket,id=console,fd={console}"));
+    flag("serial", "chardev:console".to_owned());
+    flag("drive", drive("layers", vmdk, "vmdk", ",readonly=on"));
+    // The guest numbers disks in the order of these lines.
+    flag(
+        "device",
+        "virtio-blk-device,drive=layers,serial=layers".to_owned(),
+    );
+    flag(
+        "drive",
+        drive(
+            "writable",
+            &plan.disk,
+            "raw",
+            ",cache=writeback,discard=unmap",
+        ),
+    );
+    flag(
+        "device",
+        "virtio-blk-device,drive=writable,serial=writable".to_owned(),
+    );
+    flag("device", "virtio-serial-device".to_owned());
+    flag("chardev", format!("socket,id=agent,fd={agent}"));
+    flag(
+        "device",
+        "virtserialport,chardev=agent,name=org.isola.agent".to_owned(),
+    );
+    flag("device", "virtio-rng-device".to_owned());
+    args.extend(["-nodefaults", "-no-user-config", "-no-reboot"].map(str::to_owned));
+    args
+}
+
+fn explain(status: ExitStatus) -> String {
+    match status {
+        ExitStatus::Code(0) => "the guest switched itself off or was reset".to_owned(),
+        ExitStatus::Code(code) => format!("QEMU failed with code {code}"),
+        ExitStatus::Signal(signal) => format!("QEMU was ended by signal {signal}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn qemu_is_told_everything_by_names_inside_its_jail() {
+        let plan = Plan {
+            kernel: "/k/vmlinux".into(),
+            initramfs: "/k/initramfs".into(),
+            cmdline: "console=ttyS0".to_owned(),
+            memory: 256 << 20,
+            vcpus: 2,
+            layers: vec![
+                Segment::Bytes(vec![0; 512]),
+                Segment::File("/l/abc.erofs".into(), 4096),
+            ],
+            disk: "/i/disk.ext4".into(),
+            guest: Default::default(),
+            patience: super::super::link::Patience {
+                boot: BOOT,
+                silence: BOOT,
+            },
+        };
+        let line = arguments(
+            Path::new("/usr/bin/qemu-system-x86_64"),
+            &plan,
+            Path::new("/i/layers.vmdk"),
+            10,
+            11,
+        )
+        .join(" ");
+        for piece in [
+            "-m 262144k -smp 2",
+            "-kernel /guest/vmlinux -initrd /guest/initramfs",
+            "file=/guest/layers.vmdk,format=vmdk,readonly=on",
+            "file=/guest/disk.ext4,format=raw",
+            "socket,id=agent,fd=10",
+            "socket,id=console,fd=11",
+        ] {
+            assert!(line.contains(piece), "{piece} in {line}");
+        }
+        let targets: Vec<_> = mounts(&plan, Path::new("/i/layers.vmdk"), Path::new("/i"))
+            .into_iter()
+            .filter(|mount| mount.target.starts_with(FILES))
+            .map(|mount| (mount.target, mount.readonly))
+            .collect();
+        let expected = [
+            "abc.erofs",
+            "disk.ext4",
+            "extent-0",
+            "initramfs",
+            "layers.vmdk",
+            "vmlinux",
+        ];
+        assert_eq!(
+            targets,
+            expected.map(|name| (format!("/guest/{name}"), name != "disk.ext4"))
+        );
+    }
+}

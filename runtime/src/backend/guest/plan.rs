@@ -1,0 +1,209 @@
+//! From a workload to the parts of a guest.
+
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use isola_kernel::Kernels;
+use isola_proto::message::GuestSpec;
+
+use crate::backend::LaunchContext;
+use crate::cgroup::{DevicePolicy, Limits};
+use crate::engine::helper;
+use crate::error::{Error, Kind, Result};
+use crate::rootfs::RootLayer;
+use crate::state::Paths;
+use crate::workload::{Disk, Workload};
+
+use super::layers::{Segment, disk as layer_disk};
+use super::{disk, link::Patience};
+
+/// Memory of a guest when the workload names none, in bytes.
+const MEMORY: u64 = 512 << 20;
+/// The device names by which the guest finds its disks: first the layers, one
+/// partition each, then the writable one.
+const LAYERS: &str = "vda";
+const WRITABLE: &str = "vdb";
+
+/// What a machine is made of.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// Kernel file.
+    pub(crate) kernel: PathBuf,
+    /// Initramfs with the agent.
+    pub(crate) initramfs: PathBuf,
+    /// Kernel command line.
+    pub(crate) cmdline: String,
+    /// Bytes of memory, whole pages.
+    pub(crate) memory: u64,
+    /// Number of vCPUs.
+    pub(crate) vcpus: u32,
+    /// The disk with the layers.
+    pub(crate) layers: Vec<Segment>,
+    /// The writable disk.
+    pub(crate) disk: PathBuf,
+    /// What the agent is told.
+    pub(crate) guest: GuestSpec,
+    /// How long it may take.
+    pub(crate) patience: Patience,
+}
+
+/// How the agent reaches the host, as the word on the kernel's command line that
+/// it looks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Transport {
+    /// virtio-vsock.
+    Vsock,
+    /// A virtio-serial port.
+    VirtioPort,
+}
+
+impl Plan {
+    /// Finds or makes everything that the guest of `context` needs.
+    ///
+    /// # Errors
+    /// There is no guest kernel, no agent, or no room for the disk.
+    pub(crate) fn make(
+        context: &LaunchContext<'_>,
+        transport: Transport,
+        boot: Duration,
+    ) -> Result<Plan> {
+        let workload = &context.record.workload;
+        let paths = root_of(context);
+        let kernel = Kernels::open(paths.kernels()).default_kernel().map_err(|error| {
+            let hint = "`isola kernel fetch` unpacks the distribution's in seconds, `isola kernel build` makes a smaller and faster one";
+            Error::new(Kind::Unsupported, error.to_string()).hint(hint)
+        })?;
+        let files = kernel
+            .boot_files(&helper("isola-agent")?)
+            .map_err(|error| Error::new(Kind::System, error.to_string()))?;
+        let disk_size = workload.disk.unwrap_or(Disk {
+            size: 10 << 30,
+            thick: false,
+        });
+        disk::ensure(
+            &context.paths.disk(),
+            disk_size,
+            &paths.root().join("templates"),
+        )?;
+        let layers = sized_layers(&context.record.layers)?;
+        Ok(Plan {
+            kernel: files.kernel,
+            initramfs: files.initramfs,
+            cmdline: cmdline(transport),
+            memory: workload
+                .resources
+                .memory
+                .unwrap_or(MEMORY)
+                .next_multiple_of(4096),
+            vcpus: vcpus(workload),
+            guest: guest(workload, layers.len())?,
+            layers: layer_disk(&layers)?,
+            disk: context.paths.disk(),
+            patience: Patience {
+                boot,
+                silence: boot,
+            },
+        })
+    }
+}
+
+/// The limits of a machine whose program needs `overhead` bytes beyond the guest's
+/// memory (page cache of the disks counts, too, but can be taken back). What the workload is held to inside (processes,
+/// parts of a CPU) the guest does; the host holds the machine to all of it.
+pub(crate) fn holds(workload: &Workload, overhead: u64) -> (Limits, DevicePolicy) {
+    let memory = workload.resources.memory.unwrap_or(MEMORY);
+    let limits = Limits {
+        memory: Some(memory + overhead),
+        memory_swap: workload
+            .resources
+            .memory_swap
+            .map(|total| total.saturating_add(overhead)),
+        memory_reservation: workload.resources.memory_reservation,
+        // A machine has threads beside its vCPUs; they share what was asked for.
+        cpus_milli: workload.resources.cpus_milli,
+        cpu_shares: workload.resources.cpu_shares,
+        cpuset_cpus: workload.resources.cpuset_cpus.clone(),
+        pids: Some(u64::from(vcpus(workload)) + 64),
+    };
+    // All descriptors are opened by the supervisor, outside of the group.
+    (
+        limits,
+        DevicePolicy::Only {
+            rules: Vec::new(),
+            required: false,
+        },
+    )
+}
+
+fn root_of(context: &LaunchContext<'_>) -> Paths {
+    // ROOT/instances/ID
+    let root = context
+        .paths
+        .dir()
+        .parent()
+        .and_then(|instances| instances.parent());
+    Paths::new(root.unwrap_or(context.paths.dir()))
+}
+
+fn sized_layers(layers: &[RootLayer]) -> Result<Vec<(PathBuf, u64)>> {
+    let mut sized = Vec::new();
+    for layer in layers {
+        match layer {
+            RootLayer::Erofs(path) => {
+                let size = std::fs::metadata(path)
+                    .map_err(|error| Error::io("read the layer", path, error))?
+                    .len();
+                sized.push((path.clone(), size));
+            }
+            RootLayer::Directory(path) => {
+                let message = format!(
+                    "the layer {} is an unpacked folder, which a guest can't mount",
+                    path.display()
+                );
+                return Err(Error::new(Kind::Unsupported, message)
+                    .hint("load the image again on a kernel with EROFS"));
+            }
+        }
+    }
+    Ok(sized)
+}
+
+fn vcpus(workload: &Workload) -> u32 {
+    let wanted = workload.resources.vcpus.unwrap_or(1);
+    wanted.clamp(1, isola_vmm::config::MAX_VCPUS)
+}
+
+fn cmdline(transport: Transport) -> String {
+    let transport = match transport {
+        Transport::Vsock => "vsock",
+        Transport::VirtioPort => "virtio-port",
+    };
+    // A panic resets the machine at once, and the machine program ends with that.
+    format!(
+        "console=ttyS0 quiet panic=-1 reboot=t 8250.nr_uarts=1 i8042.noaux i8042.nomux i8042.dumbkbd \
+         random.trust_cpu=on no_timer_check rdinit=/init isola.transport={transport}"
+    )
+}
+
+fn guest(workload: &Workload, layers: usize) -> Result<GuestSpec> {
+    let mut entropy = vec![0_u8; 64];
+    getrandom::fill(&mut entropy)
+        .map_err(|error| Error::new(Kind::System, format!("cannot get random bytes: {error}")))?;
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let cpus = workload
+        .resources
+        .cpus_milli
+        .filter(|milli| milli % 1000 != 0);
+    Ok(GuestSpec {
+        time_ns: u64::try_from(now.as_nanos()).unwrap_or(u64::MAX),
+        entropy,
+        layers: (1..=layers)
+            .map(|number| format!("{LAYERS}{number}"))
+            .collect(),
+        writable: Some(WRITABLE.to_owned()),
+        pids_limit: workload.resources.pids,
+        cpu_percent: cpus.map(|milli| milli.div_ceil(10)),
+    })
+}

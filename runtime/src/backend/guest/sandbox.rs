@@ -1,0 +1,131 @@
+//! A running machine with an agent in it, as the supervisor sees it.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use isola_init::stream::{Peer, PollSet};
+use isola_init::{Child, kill, try_wait};
+use isola_proto::{ExitStatus, Frame, Kind, Request};
+
+use crate::backend::{Sandbox, SandboxEnd};
+
+use super::console::Console;
+use super::jail::last_message;
+use super::link::AgentLink;
+
+/// How a machine program's end is told.
+pub(crate) type Explain = fn(ExitStatus) -> String;
+
+/// A machine and the line to its agent.
+pub(crate) struct GuestSandbox {
+    child: Child,
+    link: AgentLink,
+    console: Console,
+    explain: Explain,
+    messages: PathBuf,
+    exit: Option<ExitStatus>,
+    power_off_at: Option<Instant>,
+}
+
+/// How long a guest may take to switch itself off after it was asked to.
+const POWER_OFF: Duration = Duration::from_secs(8);
+
+impl GuestSandbox {
+    /// Takes a machine that has just been started.
+    pub(crate) fn new(
+        child: Child,
+        link: AgentLink,
+        console: Console,
+        explain: Explain,
+        messages: PathBuf,
+    ) -> GuestSandbox {
+        GuestSandbox {
+            child,
+            link,
+            console,
+            explain,
+            messages,
+            exit: None,
+            power_off_at: None,
+        }
+    }
+
+    fn reason(&self, status: ExitStatus) -> String {
+        let words = self.console.last_words();
+        let said = last_message(&self.messages);
+        match words.or(said) {
+            Some(line) => format!("{}: {line}", (self.explain)(status)),
+            None => (self.explain)(status),
+        }
+    }
+}
+
+impl Sandbox for GuestSandbox {
+    fn peer(&mut self) -> &mut dyn Peer {
+        &mut self.link
+    }
+
+    fn register(&self, set: &mut PollSet) {
+        self.link.register(set);
+        self.console.register(set);
+        if self.exit.is_none() {
+            set.add(self.child.pidfd.as_fd(), true, false);
+        }
+    }
+
+    fn dispatch(&mut self, set: &PollSet) -> io::Result<()> {
+        self.console.dispatch(set);
+        self.link.dispatch(set)?;
+        if self.exit.is_none() && set.readable(self.child.pidfd.as_fd()) {
+            self.exit = try_wait(&self.child.pidfd)?;
+            self.console.drain();
+        }
+        Ok(())
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        let power_off = self
+            .power_off_at
+            .map(|at| at.saturating_duration_since(Instant::now()));
+        [self.link.timeout(), power_off].into_iter().flatten().min()
+    }
+
+    fn ended(&mut self) -> Option<SandboxEnd> {
+        if let Some(status) = self.exit {
+            return Some(SandboxEnd {
+                reason: self.reason(status),
+            });
+        }
+        if self.power_off_at.is_some_and(|at| at <= Instant::now()) {
+            return Some(SandboxEnd {
+                reason: "the guest did not switch itself off".to_owned(),
+            });
+        }
+        // A closed line is told by the machine's end, which follows.
+        self.link.broken().map(|reason| SandboxEnd { reason })
+    }
+
+    fn shutdown(&mut self) {
+        self.link
+            .send(Frame::message(Kind::Request, &Request::Shutdown));
+        self.power_off_at = Some(Instant::now() + POWER_OFF);
+    }
+
+    fn kill(&mut self) {
+        if self.exit.is_none() {
+            let _ = kill(&self.child.pidfd, libc::SIGKILL);
+            self.exit = isola_init::wait(&self.child.pidfd).ok();
+        }
+        self.console.drain();
+    }
+
+    fn pid(&self) -> Option<i32> {
+        Some(self.child.pid.as_raw_nonzero().get())
+    }
+
+    fn paused(&mut self, paused: bool) {
+        self.link.pause(paused);
+    }
+}

@@ -1,0 +1,375 @@
+//! The cgroups of an instance: one group `isola/<id>` in each hierarchy that is
+//! of use, on hosts with version 1, version 2 and both.
+//!
+//! Limits are written by libcgroups; making, joining, pausing, killing, reading
+//! and removing are done here: its manager takes an empty path for the caller's
+//! own group and leaves folders behind when it is in a hurry.
+//!
+//! A group is found again by the id of its instance alone ([`Cgroup::find`]), so
+//! that nothing is lost when the process that made it was killed.
+
+mod abilities;
+mod bpf;
+mod bpf_load;
+mod control;
+mod device;
+mod hierarchy;
+mod limits;
+#[cfg(test)]
+mod tests;
+mod usage;
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+pub use abilities::Abilities;
+pub use device::{Access, DeviceKind, DevicePolicy, DeviceRule};
+use hierarchy::{Hierarchy, Layout, Version};
+pub use limits::Limits;
+
+use crate::error::{Error, Kind, Result};
+
+/// Folder in every hierarchy that holds the groups of all instances.
+pub(crate) const PARENT: &str = "isola";
+/// Controllers of version 2 that are handed down to the instances' groups.
+const DELEGATED: [&str; 5] = ["cpu", "cpuset", "io", "memory", "pids"];
+/// Another instance that ends may remove the parent while we work in it.
+const ATTEMPTS: usize = 100;
+
+/// The group in one hierarchy.
+#[derive(Clone, Debug)]
+pub(crate) struct Member {
+    /// Where the hierarchy is mounted.
+    mount: PathBuf,
+    /// The group's folder.
+    path: PathBuf,
+    version: Version,
+    controllers: Vec<String>,
+}
+
+impl Member {
+    fn has(&self, controller: &str) -> bool {
+        self.controllers.iter().any(|name| name == controller)
+    }
+
+    /// In version 2 a group has only what the groups above hand down.
+    fn refreshed(mut self) -> Member {
+        if self.version == Version::V2 {
+            self.controllers = available(&self.path);
+        }
+        self
+    }
+}
+
+/// The groups of one instance. Dropping it leaves them: see [`Cgroup::destroy`].
+#[derive(Clone, Debug)]
+pub struct Cgroup {
+    id: String,
+    members: Vec<Member>,
+}
+
+/// What a new process needs to start in the group: cheaper than
+/// [`Cgroup::join`], for which the kernel stops all forks of the host.
+#[derive(Debug)]
+pub struct Entry {
+    /// For CLONE_INTO_CGROUP (clone3(2)): the group of version 2.
+    pub unified: Option<OwnedFd>,
+    /// Files of version 1 into which the process itself writes `0` while it has
+    /// one thread.
+    pub tasks: Vec<OwnedFd>,
+}
+
+impl Cgroup {
+    /// Makes the groups of the instance `id` and sets limits and device rules. On
+    /// failure nothing is left.
+    ///
+    /// # Errors
+    /// An id that is no plain name, a group of that id with processes in it, a
+    /// limit that can't be set (by name), device rules that must hold and can't.
+    /// A host on which no group can be made is an error only when something was
+    /// asked of it.
+    pub fn create(id: &str, limits: &Limits, devices: &DevicePolicy) -> Result<Cgroup> {
+        check_id(id)?;
+        if let Some(left) = Cgroup::find(id)? {
+            if !left.processes()?.is_empty() {
+                return Err(Error::new(
+                    Kind::Conflict,
+                    format!("the cgroup of '{id}' has processes in it"),
+                ));
+            }
+            left.destroy()?;
+        }
+        let layout = Layout::read()?;
+        let mut group = Cgroup {
+            id: id.to_owned(),
+            members: Vec::new(),
+        };
+        let result = group.make(&layout, limits, devices);
+        if let Err(error) = result {
+            let _ = group.destroy();
+            return Err(error);
+        }
+        Ok(group)
+    }
+
+    /// The groups of the instance `id` that are there, to end what a killed
+    /// supervisor left or to watch a running instance.
+    ///
+    /// # Errors
+    /// An id that is no plain name, a mount table that can't be read.
+    pub fn find(id: &str) -> Result<Option<Cgroup>> {
+        check_id(id)?;
+        let layout = Layout::read()?;
+        let members: Vec<Member> = layout
+            .used(true)
+            .map(|hierarchy| member(hierarchy, id))
+            .filter(|member| member.path.is_dir())
+            .map(Member::refreshed)
+            .collect();
+        Ok((!members.is_empty()).then(|| Cgroup {
+            id: id.to_owned(),
+            members,
+        }))
+    }
+
+    /// Ids of all instances that have a group on this host.
+    ///
+    /// # Errors
+    /// A mount table that can't be read.
+    pub fn list() -> Result<Vec<String>> {
+        let mut ids: Vec<String> = Layout::read()?
+            .used(true)
+            .flat_map(|hierarchy| {
+                fs::read_dir(hierarchy.mount.join(PARENT))
+                    .into_iter()
+                    .flatten()
+                    .flatten()
+            })
+            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .collect();
+        ids.sort();
+        ids.dedup();
+        Ok(ids)
+    }
+
+    fn make(&mut self, layout: &Layout, limits: &Limits, devices: &DevicePolicy) -> Result<()> {
+        let mut refused = None;
+        for hierarchy in layout.used(limits.cpuset_cpus.is_some()) {
+            let member = member(hierarchy, &self.id);
+            match make_folder(hierarchy, &member.path) {
+                Ok(()) => self.members.push(member.refreshed()),
+                Err(error) if is_refusal(&error) => {
+                    refused
+                        .get_or_insert_with(|| format!("{}: {error}", hierarchy.mount.display()));
+                }
+                Err(error) => return Err(Error::io("make the cgroup", &member.path, error)),
+            }
+        }
+        limits.apply(&self.id, &self.members, refused.as_deref())?;
+        // After the limits: libcgroups adds permissions of its own to version 1.
+        self.set_devices(devices, refused.as_deref())
+    }
+
+    fn set_devices(&self, policy: &DevicePolicy, refused: Option<&str>) -> Result<()> {
+        // A new group permits what the group above it does.
+        let DevicePolicy::Only { rules, required } = policy else {
+            return Ok(());
+        };
+        let result = if let Some(member) = self.members.iter().find(|member| member.has("devices"))
+        {
+            let write = |file: &str, text: &str| fs::write(member.path.join(file), text);
+            write("devices.deny", "a").and_then(|()| {
+                rules
+                    .iter()
+                    .try_for_each(|rule| write("devices.allow", &rule.to_string()))
+            })
+        } else if let Some(member) = self.unified() {
+            bpf_load::attach(&bpf::program(rules), &member.path)
+        } else {
+            Err(io::Error::other(
+                refused
+                    .unwrap_or("this host has no cgroup that can hold device rules")
+                    .to_owned(),
+            ))
+        };
+        match result {
+            Err(error) if *required => Err(Error::system(
+                format!("set the device rules of '{}'", self.id),
+                error,
+            )
+            .hint("--cap-drop MKNOD does without them")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Moves the process `pid` into the group.
+    ///
+    /// # Errors
+    /// The kernel refuses, or the process is gone.
+    pub fn join(&self, pid: i32) -> Result<()> {
+        for member in &self.members {
+            let path = member.path.join("cgroup.procs");
+            fs::write(&path, pid.to_string()).map_err(|error| {
+                Error::io(&format!("move the process {pid} into"), &path, error)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Descriptors with which a process that is about to be made starts in the group.
+    ///
+    /// # Errors
+    /// A file of the group can't be opened.
+    pub fn entry(&self) -> Result<Entry> {
+        let mut entry = Entry {
+            unified: None,
+            tasks: Vec::new(),
+        };
+        for member in &self.members {
+            match member.version {
+                Version::V2 => {
+                    let folder = File::open(&member.path)
+                        .map_err(|error| Error::io("open", &member.path, error))?;
+                    entry.unified = Some(folder.into());
+                }
+                Version::V1 => {
+                    let path = member.path.join("tasks");
+                    let file = OpenOptions::new().write(true).open(&path);
+                    entry.tasks.push(
+                        file.map_err(|error| Error::io("open", &path, error))?
+                            .into(),
+                    );
+                }
+            }
+        }
+        Ok(entry)
+    }
+
+    /// The instance's id.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// No group could be made on this host (and none was needed).
+    pub fn is_absent(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// The folders of the group, one per hierarchy.
+    pub fn paths(&self) -> Vec<&Path> {
+        self.members
+            .iter()
+            .map(|member| member.path.as_path())
+            .collect()
+    }
+
+    fn unified(&self) -> Option<&Member> {
+        self.members
+            .iter()
+            .find(|member| member.version == Version::V2)
+    }
+}
+
+/// Ids become folder names; anything but a plain name is refused.
+fn check_id(id: &str) -> Result<()> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if id.is_empty()
+        || id.len() > 128
+        || !id.starts_with(|c: char| c.is_ascii_alphanumeric())
+        || !id.chars().all(plain)
+    {
+        return Err(Error::new(
+            Kind::Invalid,
+            format!("'{}' can't be the name of a cgroup", id.escape_debug()),
+        ));
+    }
+    Ok(())
+}
+
+fn member(hierarchy: &Hierarchy, id: &str) -> Member {
+    Member {
+        mount: hierarchy.mount.clone(),
+        path: hierarchy.mount.join(PARENT).join(id),
+        version: hierarchy.version,
+        controllers: hierarchy.controllers.clone(),
+    }
+}
+
+/// Makes the folder of a group and of its parent, and readies both.
+fn make_folder(hierarchy: &Hierarchy, path: &Path) -> io::Result<()> {
+    let parent = hierarchy.mount.join(PARENT);
+    for _ in 0..ATTEMPTS {
+        let made = (|| {
+            match fs::create_dir(&parent) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                _ => {}
+            }
+            match hierarchy.version {
+                Version::V2 => {
+                    delegate(&hierarchy.mount);
+                    delegate(&parent);
+                }
+                Version::V1 if hierarchy.controllers.iter().any(|name| name == "cpuset") => {
+                    fill_cpuset(&hierarchy.mount, &parent)?;
+                }
+                Version::V1 => {}
+            }
+            fs::create_dir(path)?;
+            if hierarchy.version == Version::V1
+                && hierarchy.controllers.iter().any(|name| name == "cpuset")
+            {
+                fill_cpuset(&parent, path)?;
+            }
+            Ok(())
+        })();
+        match made {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            other => return other,
+        }
+    }
+    Err(io::ErrorKind::NotFound.into())
+}
+
+/// Hands the controllers of a group of version 2 down to the groups below. What
+/// is not handed down shows when a limit needs it, and is told then.
+fn delegate(group: &Path) {
+    let file = group.join("cgroup.subtree_control");
+    let Ok(done) = fs::read_to_string(&file) else {
+        return;
+    };
+    let available = available(group);
+    for controller in DELEGATED {
+        if available.iter().any(|name| name == controller)
+            && !done.split_whitespace().any(|name| name == controller)
+        {
+            let _ = fs::write(&file, format!("+{controller}"));
+        }
+    }
+}
+
+fn available(group: &Path) -> Vec<String> {
+    let text = fs::read_to_string(group.join("cgroup.controllers")).unwrap_or_default();
+    text.split_whitespace().map(str::to_owned).collect()
+}
+
+/// A cpuset of version 1 starts empty and takes no process: take over the values
+/// of the group above.
+fn fill_cpuset(from: &Path, to: &Path) -> io::Result<()> {
+    for file in ["cpuset.cpus", "cpuset.mems"] {
+        if fs::read_to_string(to.join(file))?.trim().is_empty() {
+            fs::write(to.join(file), fs::read_to_string(from.join(file))?.trim())?;
+        }
+    }
+    Ok(())
+}
+
+/// The host does not let us make groups here.
+fn is_refusal(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
+    )
+}

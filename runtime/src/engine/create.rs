@@ -1,0 +1,101 @@
+//! Making instances.
+
+use isola_images::{Image, LayerForm};
+
+use crate::backend::select;
+use crate::config::Config;
+use crate::error::{Error, Kind, Result};
+use crate::rootfs::RootLayer;
+use crate::state::{Lock, Record, Status, new_id, now_ms, random_name, valid_name, write_json};
+use crate::workload::{HostFacts, ImageFacts, Isolation, Options, WallCapabilities, resolve};
+
+use super::{Engine, Instance};
+
+/// What is to be created.
+#[derive(Clone, Debug)]
+pub struct Create<'a> {
+    /// The image, resolved and pinned by the caller.
+    pub image: &'a Image,
+    /// The image as the user named it.
+    pub image_name: &'a str,
+    /// What the user said.
+    pub options: &'a Options,
+    /// The user's settings: sizes of guests where `options` names none.
+    pub config: &'a Config,
+    /// Walls that the user allows, the first that works is taken; never empty.
+    pub isolation: &'a [Isolation],
+    /// The name, or one is made up.
+    pub name: Option<&'a str>,
+}
+
+impl Engine {
+    /// Chooses a wall, resolves the workload and writes the instance's record.
+    /// Whatever can be refused is refused before anything is made.
+    ///
+    /// # Errors
+    /// No allowed wall works here, the options or the image make no workload, the
+    /// name is taken, or the record can't be written.
+    pub fn create(&self, create: &Create<'_>) -> Result<Instance> {
+        let id = new_id()?;
+        let choice = select(create.isolation, &self.paths)?;
+        let walls = create.config.adjust(WallCapabilities::of(choice.isolation));
+        let facts = ImageFacts::new(
+            create.image_name,
+            &create.image.id.to_string(),
+            &create.image.config,
+        );
+        let host = HostFacts::read()?;
+        let workload = resolve(create.options, &facts, &walls, &host, &id)?;
+        if let Some(name) = create.name
+            && !valid_name(name)
+        {
+            return Err(Error::new(Kind::Invalid, format!("invalid name {name:?}"))
+                .hint("a name has 2 to 128 of the characters a-z A-Z 0-9 _ . - and starts with a letter or digit"));
+        }
+        let name = create
+            .name
+            .map_or_else(random_name, |name| Ok(name.to_owned()))?;
+        let layers = create.image.layers.iter().map(|layer| match &layer.form {
+            LayerForm::Erofs(path) => RootLayer::Erofs(path.clone()),
+            LayerForm::Directory(path) => RootLayer::Directory(path.clone()),
+        });
+        let layers = layers.collect();
+        let record = Record {
+            id,
+            name,
+            created_ms: now_ms(),
+            isolation_reason: choice.reason,
+            layers,
+            workload,
+        };
+        let instance = Instance {
+            record,
+            status: Status::created(),
+        };
+        self.write_new(&instance)?;
+        Ok(instance)
+    }
+
+    /// The record is written under a name out of sight and renamed, so that an
+    /// instance is there with all its files or not at all.
+    fn write_new(&self, instance: &Instance) -> Result<()> {
+        let _lock = Lock::wait(&self.paths.lock())?;
+        let record = &instance.record;
+        let files = self.files(instance);
+        let new = self.paths.instance(&format!(".new-{}", record.id));
+        super::private_folder(new.dir())?;
+        let written = write_json(&new.config(), record)
+            .and_then(|()| write_json(&new.status(), &instance.status))
+            .and_then(|()| Lock::wait(&new.lock()).map(drop))
+            .and_then(|()| self.names.claim(&record.name, &record.id))
+            .and_then(|()| {
+                std::fs::rename(new.dir(), files.dir())
+                    .map_err(|error| Error::io("write", files.dir(), error))
+            });
+        if written.is_err() {
+            self.names.release(&record.name, &record.id);
+            super::remove::clear(new.dir());
+        }
+        written
+    }
+}

@@ -1,0 +1,16 @@
+//! From a workload to a running instance.
+
+pub mod backend;
+pub mod cgroup;
+pub mod config;
+pub mod control;
+pub mod engine;
+pub mod error;
+pub mod observe;
+pub mod rootfs;
+pub mod seccomp;
+pub mod state;
+pub mod supervisor;
+pub mod workload;
+
+pub use error::{Error, Kind, Result};

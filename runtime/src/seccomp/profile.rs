@@ -1,0 +1,338 @@
+//! Profiles in JSON. One reader takes both forms: the OCI runtime
+//! specification's (`defaultAction`, `architectures`, `syscalls`) and Docker's,
+//! which adds `archMap` and conditions on capabilities, architecture and kernel.
+
+use serde::Deserialize;
+
+use super::Grants;
+use super::compile::{Action, CompileError, Op, Policy, Test};
+use super::names::{self, number_of};
+
+const EPERM: u32 = libc::EPERM as u32;
+/// Largest error number that the kernel passes on (MAX_ERRNO).
+const MAX_ERRNO: u32 = 4095;
+/// Most calls and conditions that are read from one profile.
+const MAX_RULES: usize = 20_000;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Profile {
+    default_action: String,
+    default_errno_ret: Option<u32>,
+    #[serde(default)]
+    architectures: Option<Vec<String>>,
+    #[serde(default)]
+    arch_map: Option<Vec<ArchMap>>,
+    #[serde(default)]
+    flags: Option<Vec<String>>,
+    listener_path: Option<String>,
+    listener_metadata: Option<String>,
+    #[serde(default)]
+    syscalls: Option<Vec<Rule>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct ArchMap {
+    architecture: String,
+    // Calls of other ABIs are decided before any profile (see the module).
+    #[serde(rename = "subArchitectures", default)]
+    _sub_architectures: Option<Vec<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Rule {
+    #[serde(default)]
+    names: Option<Vec<String>>,
+    name: Option<String>,
+    action: String,
+    errno_ret: Option<u32>,
+    // podman's profile writes the number's name beside it.
+    #[serde(rename = "errno", default)]
+    _errno: Option<String>,
+    #[serde(default)]
+    args: Option<Vec<Arg>>,
+    #[serde(rename = "comment", default)]
+    _comment: Option<String>,
+    #[serde(default)]
+    includes: Option<Condition>,
+    #[serde(default)]
+    excludes: Option<Condition>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Arg {
+    index: u8,
+    value: u64,
+    #[serde(default)]
+    value_two: u64,
+    op: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Condition {
+    #[serde(default)]
+    caps: Option<Vec<String>>,
+    #[serde(default)]
+    arches: Option<Vec<String>>,
+    min_kernel: Option<String>,
+}
+
+fn unsupported<T>(message: String) -> Result<T, CompileError> {
+    Err(CompileError::Unsupported(message))
+}
+
+/// The policy that a profile means for a workload with these grants.
+pub(super) fn parse(json: &[u8], grants: &Grants<'_>) -> Result<Policy, CompileError> {
+    let profile: Profile =
+        serde_json::from_slice(json).map_err(|error| CompileError::Syntax(error.to_string()))?;
+    check_surroundings(&profile)?;
+    let default = action(&profile.default_action, profile.default_errno_ret, EPERM)?;
+    let fallback = profile.default_errno_ret.unwrap_or(EPERM);
+    let mut policy = Policy {
+        default,
+        beyond: None,
+        calls: Default::default(),
+    };
+    let mut highest_named = None;
+    let mut count = 0;
+    for rule in profile.syscalls.iter().flatten() {
+        let action = action(&rule.action, rule.errno_ret, fallback)?;
+        let applies = applies(rule, grants)?;
+        for name in rule.names.iter().flatten().chain(&rule.name) {
+            count += 1;
+            if count > MAX_RULES {
+                return unsupported(format!("more than {MAX_RULES} calls are named"));
+            }
+            let Some(number) = number_of(name) else {
+                check_unknown(name, action, default)?;
+                continue;
+            };
+            highest_named = highest_named.max(Some(number));
+            if applies {
+                add(
+                    &mut policy,
+                    name,
+                    number,
+                    action,
+                    rule.args.as_deref().unwrap_or_default(),
+                )?;
+            }
+        }
+    }
+    // A call newer than the profile gets ENOSYS, so that programs fall back as on
+    // an older kernel, unless the profile says what it wants for the rest.
+    if !default.permits() && profile.default_errno_ret.is_none() {
+        policy.beyond = highest_named.map(|number| (number, Action::Errno(libc::ENOSYS as u16)));
+    }
+    Ok(policy)
+}
+
+/// What stands outside of the rules.
+fn check_surroundings(profile: &Profile) -> Result<(), CompileError> {
+    if profile.listener_path.is_some() || profile.listener_metadata.is_some() {
+        return unsupported("a listener (`listenerPath`) is not supported".to_owned());
+    }
+    if let Some(flag) = profile
+        .flags
+        .iter()
+        .flatten()
+        .find(|flag| *flag != "SECCOMP_FILTER_FLAG_TSYNC")
+    {
+        // The filter is installed before there is a second thread: TSYNC holds.
+        return unsupported(format!("the flag {flag:?} is not supported"));
+    }
+    let listed = profile.architectures.iter().flatten();
+    let mapped = profile
+        .arch_map
+        .iter()
+        .flatten()
+        .map(|map| &map.architecture);
+    let all: Vec<&String> = listed.chain(mapped).collect();
+    if !all.is_empty() && !all.iter().any(|arch| *arch == "SCMP_ARCH_X86_64") {
+        return unsupported("the profile is not for x86-64 (SCMP_ARCH_X86_64)".to_owned());
+    }
+    Ok(())
+}
+
+/// An action by its name; `errno_ret` is what SCMP_ACT_ERRNO and SCMP_ACT_TRACE
+/// carry.
+fn action(name: &str, errno_ret: Option<u32>, fallback: u32) -> Result<Action, CompileError> {
+    let errno = || match errno_ret.unwrap_or(fallback) {
+        errno if errno <= MAX_ERRNO => Ok(errno as u16),
+        errno => unsupported(format!("the error number {errno} is above {MAX_ERRNO}")),
+    };
+    let action = match name {
+        "SCMP_ACT_ALLOW" => Action::Allow,
+        "SCMP_ACT_LOG" => Action::Log,
+        "SCMP_ACT_TRAP" => Action::Trap,
+        "SCMP_ACT_KILL" | "SCMP_ACT_KILL_THREAD" => Action::KillThread,
+        "SCMP_ACT_KILL_PROCESS" => Action::KillProcess,
+        "SCMP_ACT_ERRNO" => return Ok(Action::Errno(errno()?)),
+        "SCMP_ACT_TRACE" => match u16::try_from(errno_ret.unwrap_or(fallback)) {
+            Ok(data) => return Ok(Action::Trace(data)),
+            Err(_) => return unsupported("the data for the tracer is above 65535".to_owned()),
+        },
+        other => return unsupported(format!("the action {other:?} is not supported")),
+    };
+    match errno_ret {
+        // Zero is how some writers say "none".
+        None | Some(0) => Ok(action),
+        Some(errno) => unsupported(format!(
+            "{name} carries no error number, but {errno} is given"
+        )),
+    }
+}
+
+/// A name that x86-64 has not. Leaving it out is safe where it would only have
+/// been allowed more; else a typing error would open what should be closed.
+fn check_unknown(name: &str, action: Action, default: Action) -> Result<(), CompileError> {
+    let looser = action.permits() || !default.permits();
+    if looser || names::is_foreign(name) {
+        return Ok(());
+    }
+    unsupported(format!(
+        "the call {name:?} is not known, so the rule that restricts it would have no effect"
+    ))
+}
+
+/// Whether a rule's conditions hold. All of `includes` must, none of `excludes`.
+fn applies(rule: &Rule, grants: &Grants<'_>) -> Result<bool, CompileError> {
+    let mut holds = true;
+    if let Some(includes) = &rule.includes {
+        holds &= includes.caps.iter().flatten().all(|cap| grants.has(cap));
+        holds &= includes
+            .arches
+            .as_ref()
+            .is_none_or(|arches| arches.is_empty() || arches.iter().any(|a| is_ours(a)));
+        holds &= match &includes.min_kernel {
+            Some(version) => grants.kernel >= kernel_version(version)?,
+            None => true,
+        };
+    }
+    if let Some(excludes) = &rule.excludes {
+        holds &= !excludes.caps.iter().flatten().any(|cap| grants.has(cap));
+        holds &= !excludes.arches.iter().flatten().any(|arch| is_ours(arch));
+        if let Some(version) = &excludes.min_kernel {
+            holds &= grants.kernel < kernel_version(version)?;
+        }
+    }
+    Ok(holds)
+}
+
+/// Docker writes architectures as Go does, podman and the OCI as libseccomp does.
+fn is_ours(arch: &str) -> bool {
+    matches!(arch, "amd64" | "x86_64" | "SCMP_ARCH_X86_64")
+}
+
+fn kernel_version(text: &str) -> Result<(u32, u32), CompileError> {
+    let mut parts = text.split('.').map(|part| part.parse::<u32>().ok());
+    match (parts.next().flatten(), parts.next().flatten()) {
+        (Some(major), Some(minor)) => Ok((major, minor)),
+        _ => unsupported(format!("{text:?} is not a kernel's version")),
+    }
+}
+
+/// Adds one rule for one call.
+fn add(
+    policy: &mut Policy,
+    name: &str,
+    number: u32,
+    action: Action,
+    args: &[Arg],
+) -> Result<(), CompileError> {
+    if args.is_empty() {
+        // Saying the default once more changes nothing, and must not override
+        // what other rules allow for some arguments.
+        if action == policy.default {
+            return Ok(());
+        }
+        let decision = policy.calls.entry(number).or_default();
+        if decision.always.is_some_and(|other| other != action) {
+            return Err(CompileError::Contradiction(name.to_owned()));
+        }
+        decision.always = Some(action);
+        return Ok(());
+    }
+    let tests = args
+        .iter()
+        .map(|arg| test(name, arg))
+        .collect::<Result<Vec<_>, _>>()?;
+    let decision = policy.calls.entry(number).or_default();
+    let repeated = |at: usize| tests[..at].iter().any(|test| test.index == tests[at].index);
+    if (0..tests.len()).any(repeated) {
+        // Two tests of one argument are alternatives: so it has been since runc's
+        // first profiles, and profiles rely on it.
+        decision
+            .when
+            .extend(tests.into_iter().map(|test| (vec![test], action)));
+    } else {
+        decision.when.push((tests, action));
+    }
+    Ok(())
+}
+
+fn test(name: &str, arg: &Arg) -> Result<Test, CompileError> {
+    if arg.index > 5 {
+        return unsupported(format!(
+            "{name}: a call has the arguments 0 to 5, not {}",
+            arg.index
+        ));
+    }
+    let mut value = arg.value;
+    let op = match arg.op.as_str() {
+        "SCMP_CMP_EQ" => Op::Eq,
+        "SCMP_CMP_NE" => Op::Ne,
+        "SCMP_CMP_LT" => Op::Lt,
+        "SCMP_CMP_LE" => Op::Le,
+        "SCMP_CMP_GT" => Op::Gt,
+        "SCMP_CMP_GE" => Op::Ge,
+        "SCMP_CMP_MASKED_EQ" => {
+            // Here `value` is the mask.
+            value = arg.value_two;
+            if value & !arg.value != 0 {
+                return unsupported(format!(
+                    "{name}: the value {value:#x} has bits outside of the mask {:#x}",
+                    arg.value
+                ));
+            }
+            Op::MaskedEq(arg.value)
+        }
+        other => return unsupported(format!("{name}: no comparison {other:?}")),
+    };
+    let narrow = is_narrow(name, arg.index) && value >> 32 == 0;
+    Ok(Test {
+        index: arg.index,
+        op,
+        value,
+        narrow,
+    })
+}
+
+/// Arguments that the kernel takes as 32 bits wide. A program may put anything
+/// into the upper half of the register; were it compared, `socket` with 1 << 32
+/// added to its family would not look like that family (CVE-2019-10063).
+const NARROW: &[(&str, &[u8])] = &[
+    ("arch_prctl", &[0]),
+    ("bpf", &[0]),
+    ("fcntl", &[0, 1]),
+    ("futex", &[1]),
+    ("getsockopt", &[0, 1, 2]),
+    ("ioctl", &[0, 1]),
+    ("keyctl", &[0]),
+    ("personality", &[0]),
+    ("prctl", &[0]),
+    ("setns", &[0, 1]),
+    ("setsockopt", &[0, 1, 2]),
+    ("socket", &[0, 1, 2]),
+    ("socketpair", &[0, 1, 2]),
+];
+
+fn is_narrow(name: &str, index: u8) -> bool {
+    NARROW
+        .iter()
+        .any(|(call, indexes)| *call == name && indexes.contains(&index))
+}

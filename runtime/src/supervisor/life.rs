@@ -1,0 +1,297 @@
+//! An instance's life from `Launch` to rest.
+
+use std::time::{Duration, Instant};
+
+use isola_proto::{ErrorKind, Event, ExitStatus, Failure, Program, Request};
+
+use crate::backend::{self, LaunchContext, SandboxEnd};
+use crate::cgroup::Cgroup;
+use crate::engine::remove_files;
+use crate::error::Result;
+use crate::state::{State, now_ms};
+use crate::workload::{Surroundings, sandbox_spec};
+
+use super::{MAIN, Phase, Supervisor, restart};
+
+/// How long a wall may take to go down after its workload has ended.
+const ENDING_PATIENCE: Duration = Duration::from_secs(15);
+/// How long SIGKILL may take to show, before the wall itself is torn down. A
+/// guest that hangs never carries it out.
+pub(super) const KILL_PATIENCE: Duration = Duration::from_secs(3);
+
+impl Supervisor {
+    /// Puts the wall up and starts the workload.
+    pub(super) fn launch(&mut self) {
+        if !matches!(self.phase, Phase::Idle | Phase::Waiting(_)) {
+            return self.workload_failed(Failure::new(
+                ErrorKind::Invalid,
+                "the instance is started already",
+            ));
+        }
+        // Written before anything is taken: whoever finds this record without a
+        // living supervisor knows that there may be something to clean up.
+        self.status.supervisor_pid = i32::try_from(std::process::id()).ok();
+        self.write_status();
+        self.phase = Phase::Starting;
+        if let Err(error) = self.put_up() {
+            self.workload_failed(error.into());
+        }
+    }
+
+    fn put_up(&mut self) -> Result<()> {
+        let workload = &self.record.workload;
+        let backend = backend::of(workload.isolation)?;
+        let cgroup = match self.cgroup.take() {
+            Some(cgroup) => cgroup,
+            None => {
+                let (limits, devices) = backend.holds(workload);
+                Cgroup::create(&self.record.id, &limits, &devices)?
+            }
+        };
+        let cgroup = self.cgroup.insert(cgroup);
+        let context = LaunchContext {
+            record: &self.record,
+            paths: &self.paths,
+            cgroup,
+        };
+        self.sandbox = Some(backend.launch(&context)?);
+        self.input = super::Input::default();
+        self.owed = 0;
+        let surroundings = self.surroundings();
+        let mut spec = sandbox_spec(&self.record.workload, &surroundings);
+        if self.hold {
+            spec.process.program = Program::Idle;
+            spec.process.terminal = None;
+            spec.init = false;
+        }
+        self.to_peer(&Request::Start {
+            channel: MAIN,
+            spec: Box::new(spec),
+        });
+        Ok(())
+    }
+
+    fn surroundings(&self) -> Surroundings {
+        let text = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+        Surroundings {
+            hosts: text("/etc/hosts"),
+            resolv_conf: text("/etc/resolv.conf"),
+            terminal: self.terminal.unwrap_or_default(),
+        }
+    }
+
+    pub(super) fn workload_started(&mut self) {
+        self.phase = Phase::Running;
+        if !self.hold {
+            self.status.state = State::Running;
+            self.status.pid = self.sandbox.as_mut().and_then(|sandbox| sandbox.pid());
+            self.status.started_ms = Some(now_ms());
+            self.status.error = None;
+            self.status.stopped_by_user = false;
+            self.write_status();
+        }
+        for to in std::mem::take(&mut self.launchers) {
+            self.clients.event(
+                to.client,
+                &Event::Started {
+                    channel: to.channel,
+                    pid: self.status.pid.unwrap_or(0),
+                },
+            );
+        }
+    }
+
+    pub(super) fn workload_failed(&mut self, failure: Failure) {
+        let code = match failure.kind {
+            ErrorKind::NotFound => 127,
+            ErrorKind::NotExecutable => 126,
+            ErrorKind::Setup | ErrorKind::Invalid => 125,
+        };
+        if !self.hold {
+            self.status.error = Some(failure.message.clone());
+            self.status.exit_code = Some(code);
+            if self.status.state != State::Created {
+                self.status.state = State::Exited;
+                self.status.finished_ms = Some(now_ms());
+            }
+        }
+        self.tear_down();
+        self.rest(|supervisor| {
+            for to in std::mem::take(&mut supervisor.launchers) {
+                supervisor.clients.fail(to, failure.clone());
+            }
+        });
+    }
+
+    pub(super) fn workload_ended(&mut self, status: ExitStatus) {
+        if !matches!(self.phase, Phase::Starting | Phase::Running) {
+            return;
+        }
+        self.thaw_if_paused();
+        self.status.exit_code = Some(status.code());
+        self.kill_at = None;
+        self.destroy_at = None;
+        self.phase = Phase::Ending(Instant::now() + ENDING_PATIENCE);
+        if let Some(sandbox) = &mut self.sandbox {
+            sandbox.shutdown();
+        }
+    }
+
+    /// Does what time or the wall's end ask for.
+    pub(super) fn advance(&mut self) {
+        let now = Instant::now();
+        let passed = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if passed(self.kill_at) {
+            self.kill_at = None;
+            self.begin_stop(libc::SIGKILL, None);
+        }
+        let ended = self.sandbox.as_mut().and_then(|sandbox| sandbox.ended());
+        match self.phase {
+            Phase::Starting | Phase::Running if ended.is_some() || passed(self.destroy_at) => {
+                self.lost(ended)
+            }
+            Phase::Ending(until) if ended.is_some() || until <= now => self.settle(),
+            Phase::Waiting(at) if at <= now => self.launch(),
+            _ => {}
+        }
+    }
+
+    /// The wall went down under the workload, or had to be torn down.
+    fn lost(&mut self, end: Option<SandboxEnd>) {
+        let reason = end.map(|end| end.reason);
+        if matches!(self.phase, Phase::Starting) {
+            let message =
+                reason.unwrap_or_else(|| "stopped before the workload had started".to_owned());
+            return self.workload_failed(Failure::new(ErrorKind::Setup, message));
+        }
+        self.status.error.clone_from(&reason);
+        self.status.exit_code = Some(if reason.is_some() { 125 } else { 137 });
+        self.settle();
+    }
+
+    /// The workload has ended and its wall is down: again, or rest?
+    fn settle(&mut self) {
+        self.status.oom_killed = self.cgroup.as_ref().is_some_and(Cgroup::oom_killed);
+        self.tear_down();
+        if self.hold {
+            return self.rest(|_| {});
+        }
+        let now = now_ms();
+        self.status.pid = None;
+        self.status.finished_ms = Some(now);
+        let code = self.status.exit_code.unwrap_or(0);
+        let run = Duration::from_millis(now.saturating_sub(self.status.started_ms.unwrap_or(now)));
+        let count = if run >= restart::GOOD_RUN {
+            0
+        } else {
+            self.status.restart_count
+        };
+        let policy = self.record.workload.restart;
+        if !restart::wanted(policy, code, count, self.status.stopped_by_user)
+            || !self.stoppers.is_empty()
+        {
+            self.status.state = State::Exited;
+            return self.rest(|_| {});
+        }
+        self.backoff = restart::next_wait(self.backoff, run);
+        self.status.state = State::Restarting;
+        self.status.restart_count = count + 1;
+        self.write_status();
+        self.tell_exit();
+        self.phase = Phase::Waiting(Instant::now() + self.backoff);
+    }
+
+    /// A stop while the next start was waited for.
+    pub(super) fn finish(&mut self) {
+        self.status.state = State::Exited;
+        self.rest(|_| {});
+    }
+
+    fn tear_down(&mut self) {
+        if let Some(mut sandbox) = self.sandbox.take() {
+            sandbox.kill();
+            // What was still in the pipes belongs to the log and to the listeners.
+            self.sandbox = Some(sandbox);
+            self.peer_frames();
+            self.sandbox = None;
+        }
+        if let Some(cgroup) = &self.cgroup
+            && let Err(error) = cgroup.kill()
+        {
+            eprintln!("isola-supervisor: {error}");
+        }
+        if let Err(error) = self.log.finish() {
+            eprintln!("isola-supervisor: cannot write the log: {error}");
+        }
+        for (_, exec) in std::mem::take(&mut self.execs) {
+            if let Some(to) = exec.owner {
+                self.clients.event(
+                    to.client,
+                    &Event::Exited {
+                        channel: to.channel,
+                        status: ExitStatus::Signal(libc::SIGKILL),
+                    },
+                );
+            }
+        }
+        for (_, to) in std::mem::take(&mut self.queries) {
+            self.refuse_ended(to);
+        }
+    }
+
+    fn refuse_ended(&mut self, to: super::Address) {
+        self.clients.fail(
+            to,
+            Failure::new(
+                ErrorKind::Invalid,
+                format!("instance {} has ended", self.record.name),
+            ),
+        );
+    }
+
+    /// Gives everything back, writes the last word, and only then tells those who
+    /// wait: what they find after that is final.
+    pub(super) fn rest(&mut self, tell: impl FnOnce(&mut Supervisor)) {
+        if let Some(cgroup) = self.cgroup.take()
+            && let Err(error) = cgroup.destroy()
+        {
+            eprintln!("isola-supervisor: {error}");
+        }
+        // In this order: whoever is hung up on finds no socket any more, and knows
+        // that the instance is coming to rest.
+        let _ = std::fs::remove_file(self.paths.socket());
+        self.listener = None;
+        self.status.supervisor_pid = None;
+        self.status.pid = None;
+        if self.record.workload.auto_remove && !self.hold {
+            if let Err(error) = remove_files(&self.paths, &self.names, &self.record) {
+                eprintln!("isola-supervisor: {error}");
+            }
+        } else {
+            self.write_status();
+        }
+        tell(self);
+        self.tell_exit();
+        for to in std::mem::take(&mut self.stoppers) {
+            self.clients.done(to);
+        }
+        self.phase = Phase::Done;
+    }
+
+    fn tell_exit(&mut self) {
+        let status = ExitStatus::Code(self.status.exit_code.unwrap_or(0));
+        self.typing.clear();
+        let listeners = std::mem::take(&mut self.attached)
+            .into_iter()
+            .chain(std::mem::take(&mut self.waiters));
+        for to in listeners {
+            self.clients.event(
+                to.client,
+                &Event::Exited {
+                    channel: to.channel,
+                    status,
+                },
+            );
+        }
+    }
+}

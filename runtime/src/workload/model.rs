@@ -1,0 +1,267 @@
+//! The resolved workload: the value that is written to an instance's record and
+//! that every backend turns into a wall of its own kind.
+
+use std::collections::BTreeMap;
+
+use isola_proto::spec::{Capabilities, Device, IdMaps, Rlimit, SockFilter};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Kind, Result};
+
+/// The wall around a workload (the compose specification's `isolation`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Isolation {
+    /// Namespaces and cgroups on the host's kernel.
+    Container,
+    /// A guest kernel under our own machine monitor on KVM.
+    Vm,
+    /// The same guest under QEMU with a software CPU.
+    Emulated,
+}
+
+impl Isolation {
+    /// All walls, in the order in which they are shown.
+    pub const ALL: [Isolation; 3] = [Isolation::Container, Isolation::Vm, Isolation::Emulated];
+
+    /// The word that users write.
+    pub fn name(self) -> &'static str {
+        match self {
+            Isolation::Container => "container",
+            Isolation::Vm => "vm",
+            Isolation::Emulated => "emulated",
+        }
+    }
+
+    /// Walls between commas, in the order in which they are to be tried; a wall
+    /// that comes twice counts once. `flag` is where the text is from.
+    ///
+    /// # Errors
+    /// A word that is no wall, or no word at all.
+    pub fn parse_list(flag: &str, text: &str) -> Result<Vec<Isolation>> {
+        let mut walls = Vec::new();
+        for word in text.split(',').map(str::trim) {
+            let wall = Isolation::ALL
+                .into_iter()
+                .find(|wall| wall.name() == word)
+                .ok_or_else(|| {
+                    let message = format!(
+                        "{flag} {text:?}: no such wall; there are container, vm and emulated"
+                    );
+                    Error::new(Kind::Invalid, message)
+                        .hint("a list is tried in order, as in `vm,emulated`")
+                })?;
+            if !walls.contains(&wall) {
+                walls.push(wall);
+            }
+        }
+        Ok(walls)
+    }
+}
+
+impl std::fmt::Display for Isolation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// What is to run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Workload {
+    /// The chosen wall.
+    pub isolation: Isolation,
+    /// The image as the user named it.
+    pub image: String,
+    /// Its id: digest of the configuration, `sha256:...`.
+    pub image_id: String,
+    /// Entry point and command together; never empty.
+    pub args: Vec<String>,
+    /// Environment, KEY=VALUE, image first, the user's values over it.
+    pub env: Vec<String>,
+    /// Working directory; made when absent.
+    pub cwd: String,
+    /// User as in [`isola_proto::ProcessSpec::user`].
+    pub user: String,
+    /// Further groups.
+    pub extra_groups: Vec<String>,
+    /// Host name.
+    pub hostname: String,
+    /// NIS domain name.
+    pub domainname: Option<String>,
+    /// Lines added to /etc/hosts: name and address.
+    pub extra_hosts: Vec<(String, String)>,
+    /// A terminal is wanted (`-t`).
+    pub tty: bool,
+    /// Standard input is kept open (`-i`).
+    pub stdin_open: bool,
+    /// Put an init in front (`--init`).
+    pub init: bool,
+    /// Signal that asks it to end, as number.
+    pub stop_signal: i32,
+    /// Seconds between that signal and SIGKILL; `None` waits for ever.
+    pub stop_timeout: Option<u64>,
+    /// The root file system is read-only.
+    pub read_only: bool,
+    /// Mounts that the user asked for, in order.
+    pub mounts: Vec<UserMount>,
+    /// Devices that the user asked for.
+    pub devices: Vec<UserDevice>,
+    /// Sysctls.
+    pub sysctls: Vec<(String, String)>,
+    /// Security settings.
+    pub security: Security,
+    /// Limits.
+    pub resources: Resources,
+    /// Size of the writable layer; `None` where the wall has no disk of its own.
+    pub disk: Option<Disk>,
+    /// How it is attached to networks.
+    pub network: Network,
+    /// When it is started again.
+    pub restart: Restart,
+    /// Remove the instance when it has ended (`--rm`).
+    pub auto_remove: bool,
+    /// Labels of image and user.
+    pub labels: BTreeMap<String, String>,
+    /// Log settings.
+    pub log: LogOptions,
+}
+
+/// A mount that the user asked for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "type")]
+pub enum UserMount {
+    /// A path of the host.
+    Bind {
+        /// Absolute path on the host.
+        source: String,
+        /// Absolute path inside.
+        target: String,
+        /// Read-only.
+        readonly: bool,
+        /// Make the source folder when absent (`-v` does, `--mount` refuses).
+        create_source: bool,
+        /// Mount propagation, `rprivate` by default.
+        propagation: String,
+        /// Show submounts too; `readonly` then holds for them as well.
+        recursive: bool,
+    },
+    /// A tmpfs.
+    Tmpfs {
+        /// Absolute path inside.
+        target: String,
+        /// Options for mount(2) beyond the flags, as `size=64m,mode=1777`.
+        data: String,
+        /// Read-only.
+        readonly: bool,
+        /// Programs may not be run from it (Docker's default is true).
+        noexec: bool,
+        /// Set-user-ID bits have no effect (true by default).
+        nosuid: bool,
+        /// Device nodes have no effect (true by default).
+        nodev: bool,
+    },
+}
+
+/// A device of the host.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UserDevice {
+    /// The node inside.
+    pub node: Device,
+    /// Any of `r`, `w`, `m` for the device cgroup.
+    pub access: String,
+}
+
+/// Security settings.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Security {
+    /// All capabilities, all devices, nothing masked.
+    pub privileged: bool,
+    /// The capability sets.
+    pub capabilities: Capabilities,
+    /// All that this wall could grant, for `exec --privileged`.
+    pub available: Vec<String>,
+    /// PR_SET_NO_NEW_PRIVS.
+    pub no_new_privileges: bool,
+    /// Compiled filter; empty is none.
+    pub seccomp: Vec<SockFilter>,
+    /// A user namespace (`--userns`), container only.
+    pub userns: Option<IdMaps>,
+    /// Paths hidden.
+    pub masked_paths: Vec<String>,
+    /// Paths made read-only.
+    pub readonly_paths: Vec<String>,
+}
+
+/// Limits; `None` is no limit.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Resources {
+    /// Bytes of memory; for a guest the size of its RAM.
+    pub memory: Option<u64>,
+    /// Bytes of memory and swap together; `Some(u64::MAX)` is no limit.
+    pub memory_swap: Option<u64>,
+    /// Soft limit of memory in bytes.
+    pub memory_reservation: Option<u64>,
+    /// CPU time in thousandths of a CPU (`--cpus 1.5` is 1500).
+    pub cpus_milli: Option<u64>,
+    /// Virtual CPUs of a guest; `None` where the wall has none.
+    pub vcpus: Option<u32>,
+    /// Relative weight, 2 to 262144.
+    pub cpu_shares: Option<u64>,
+    /// List of CPUs, as `0-3,5`.
+    pub cpuset_cpus: Option<String>,
+    /// Largest number of processes.
+    pub pids: Option<u64>,
+    /// Bytes of /dev/shm.
+    pub shm_size: u64,
+    /// Process limits.
+    pub ulimits: Vec<Rlimit>,
+    /// Value for /proc/self/oom_score_adj.
+    pub oom_score_adj: Option<i32>,
+}
+
+/// A writable layer on a disk of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Disk {
+    /// Bytes.
+    pub size: u64,
+    /// Allocate all of it at once.
+    pub thick: bool,
+}
+
+/// How an instance is attached to networks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Network {
+    /// A namespace of its own with loopback only.
+    None,
+    /// The host's own; container only.
+    Host,
+}
+
+/// When an instance that ended is started again (docker run --restart).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Restart {
+    /// Never.
+    No,
+    /// Always, and when the host starts.
+    Always,
+    /// Always but when it was stopped by hand.
+    UnlessStopped,
+    /// When the exit code is not 0.
+    OnFailure {
+        /// At most so often; 0 is without limit.
+        max: u32,
+    },
+}
+
+/// Log settings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogOptions {
+    /// Write a log at all (driver `json-file`; `none` writes nothing).
+    pub enabled: bool,
+    /// Rotate at this many bytes; 0 never.
+    pub max_size: u64,
+    /// Keep so many files, at least 1.
+    pub max_file: u32,
+}

@@ -1,0 +1,123 @@
+//! What a user says for `run` and `create`: strings as they come from flags or
+//! from a compose file. Nothing is parsed or looked up here; [`super::resolve`]
+//! does both.
+
+use serde::{Deserialize, Serialize};
+
+/// Options by the names that Docker gives them. An absent value is the default.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Options {
+    /// Arguments after the image's name.
+    pub args: Vec<String>,
+    /// `--entrypoint`; one empty string, or an empty list, resets the image's.
+    pub entrypoint: Option<Vec<String>>,
+    /// `-e NAME=VALUE` or `-e NAME` (taken from the user's environment).
+    pub env: Vec<String>,
+    /// `--env-file`, paths.
+    pub env_file: Vec<String>,
+    /// `-w`.
+    pub workdir: Option<String>,
+    /// `-u`.
+    pub user: Option<String>,
+    /// `--group-add`.
+    pub group_add: Vec<String>,
+    /// `-h`.
+    pub hostname: Option<String>,
+    /// `--domainname`.
+    pub domainname: Option<String>,
+    /// `--add-host NAME:ADDRESS`.
+    pub add_host: Vec<String>,
+    /// `-t`.
+    pub tty: bool,
+    /// `-i`.
+    pub interactive: bool,
+    /// `--init`.
+    pub init: bool,
+    /// `--stop-signal`.
+    pub stop_signal: Option<String>,
+    /// `--stop-timeout`, seconds; -1 waits for ever.
+    pub stop_timeout: Option<i64>,
+    /// `--read-only`.
+    pub read_only: bool,
+    /// `-v SOURCE:TARGET[:OPTIONS]`.
+    pub volume: Vec<String>,
+    /// `--mount type=...,source=...,target=...`.
+    pub mount: Vec<String>,
+    /// `--tmpfs TARGET[:OPTIONS]`.
+    pub tmpfs: Vec<String>,
+    /// `--device SOURCE[:TARGET[:rwm]]`.
+    pub device: Vec<String>,
+    /// `--sysctl NAME=VALUE`.
+    pub sysctl: Vec<String>,
+    /// `--ulimit NAME=SOFT[:HARD]`.
+    pub ulimit: Vec<String>,
+    /// `--cap-add`.
+    pub cap_add: Vec<String>,
+    /// `--cap-drop`.
+    pub cap_drop: Vec<String>,
+    /// `--privileged`.
+    pub privileged: bool,
+    /// `--security-opt`.
+    pub security_opt: Vec<String>,
+    /// `--userns`.
+    pub userns: Option<String>,
+    /// `-m`.
+    pub memory: Option<String>,
+    /// `--memory-swap`.
+    pub memory_swap: Option<String>,
+    /// `--memory-reservation`.
+    pub memory_reservation: Option<String>,
+    /// `--cpus`.
+    pub cpus: Option<String>,
+    /// `--cpuset-cpus`.
+    pub cpuset_cpus: Option<String>,
+    /// `-c`, `--cpu-shares`.
+    pub cpu_shares: Option<i64>,
+    /// `--pids-limit`; 0 and -1 are no limit.
+    pub pids_limit: Option<i64>,
+    /// `--shm-size`.
+    pub shm_size: Option<String>,
+    /// `--oom-score-adj`.
+    pub oom_score_adj: Option<i32>,
+    /// `--disk SIZE` or `--disk thick:SIZE`.
+    pub disk: Option<String>,
+    /// `--network`.
+    pub network: Option<String>,
+    /// `-l`, `--label`.
+    pub label: Vec<String>,
+    /// `--label-file`, paths.
+    pub label_file: Vec<String>,
+    /// `--restart`.
+    pub restart: Option<String>,
+    /// `--rm`.
+    pub rm: bool,
+    /// `--platform`.
+    pub platform: Option<String>,
+    /// `--log-driver`.
+    pub log_driver: Option<String>,
+    /// `--log-opt NAME=VALUE`.
+    pub log_opt: Vec<String>,
+}
+
+/// What a user says for `exec`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ExecOptions {
+    /// Program and arguments.
+    pub args: Vec<String>,
+    /// `-u`.
+    pub user: Option<String>,
+    /// `-w`.
+    pub workdir: Option<String>,
+    /// `-e`.
+    pub env: Vec<String>,
+    /// `--env-file`, paths.
+    pub env_file: Vec<String>,
+    /// `-t`.
+    pub tty: bool,
+    /// `-i`.
+    pub interactive: bool,
+    /// `--privileged`.
+    pub privileged: bool,
+}

@@ -1,0 +1,116 @@
+//! Image and options to workload. Each file of this folder decides one part;
+//! what the wall can't do is refused by its table, and nothing is made.
+
+mod command;
+mod devices;
+mod env;
+mod identity;
+mod limits;
+mod lists;
+mod mount_long;
+mod mounts;
+mod policy;
+mod privileges;
+mod userns;
+
+use super::host::HostFacts;
+use super::image::ImageFacts;
+use super::model::{Network, Workload};
+use super::options::Options;
+use super::walls::{Feature, WallCapabilities};
+use crate::error::{Error, Kind, Result};
+
+pub(super) use env::overlay as overlay_env;
+pub(super) use env::user_entries;
+pub(super) use identity::check_user;
+pub(super) use mounts::target_of;
+
+/// All that resolution looks at.
+#[derive(Clone, Copy)]
+struct Context<'a> {
+    options: &'a Options,
+    image: &'a ImageFacts,
+    wall: &'a WallCapabilities,
+    host: &'a HostFacts<'a>,
+}
+
+/// What `options` make of `image` behind `wall` on `host`, for the instance with
+/// the given id (64 hexadecimal digits; the host name comes from it).
+///
+/// # Errors
+/// The first option that makes no sense ([`Kind::Invalid`]), that contradicts
+/// another ([`Kind::Conflict`]) or that the wall can't carry out
+/// ([`Kind::Unsupported`]). Nothing was made then.
+pub fn resolve(
+    options: &Options,
+    image: &ImageFacts,
+    wall: &WallCapabilities,
+    host: &HostFacts<'_>,
+    id: &str,
+) -> Result<Workload> {
+    let wall = &wall.clone().on(host);
+    let cx = Context {
+        options,
+        image,
+        wall,
+        host,
+    };
+    policy::check_platform(&cx)?;
+    let args = command::args(&cx)?;
+    let network = policy::network(&cx)?;
+    let identity = identity::identity(&cx, &network, id)?;
+    if options.init {
+        wall.require(Feature::Init, "--init")?;
+    }
+    if options.tty {
+        wall.require(Feature::Terminal, "-t")?;
+    }
+    if options.read_only {
+        wall.require(Feature::ReadOnly, "--read-only")?;
+    }
+    Ok(Workload {
+        isolation: wall.isolation,
+        image: image.name.clone(),
+        image_id: image.id.clone(),
+        env: env::environment(&cx, &identity.hostname)?,
+        args,
+        cwd: command::cwd(&cx)?,
+        user: identity.user,
+        extra_groups: identity.groups,
+        hostname: identity.hostname,
+        domainname: identity.domainname,
+        extra_hosts: identity.extra_hosts,
+        tty: options.tty,
+        stdin_open: options.interactive,
+        init: options.init,
+        stop_signal: policy::stop_signal(&cx)?,
+        stop_timeout: policy::stop_timeout(&cx)?,
+        read_only: options.read_only,
+        mounts: mounts::mounts(&cx)?,
+        devices: devices::devices(&cx)?,
+        sysctls: lists::sysctls(&cx, &network)?,
+        security: privileges::security(&cx, &network)?,
+        resources: limits::resources(&cx)?,
+        disk: limits::disk(&cx)?,
+        network,
+        restart: policy::restart(&cx)?,
+        auto_remove: options.rm,
+        labels: env::labels(&cx)?,
+        log: policy::log(&cx)?,
+    })
+}
+
+/// The value of `flag` is wrong, and why.
+fn invalid(flag: &str, value: &str, why: impl std::fmt::Display) -> Error {
+    Error::new(Kind::Invalid, format!("{flag} {value:?}: {why}"))
+}
+
+/// Two options can't both hold.
+fn conflict(message: impl Into<String>) -> Error {
+    Error::new(Kind::Conflict, message)
+}
+
+/// The host's own network is shared.
+fn shares_network(network: &Network) -> bool {
+    matches!(network, Network::Host)
+}

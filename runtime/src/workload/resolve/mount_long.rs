@@ -1,0 +1,203 @@
+//! `--mount type=...,source=...,target=...`.
+
+use super::mounts::{
+    check_propagation, check_source, check_target, no_volumes, source_path, tmpfs_data,
+};
+use super::{Context, conflict, invalid};
+use crate::error::Result;
+use crate::workload::model::UserMount;
+use crate::workload::units::parse_size;
+use crate::workload::walls::Feature;
+
+/// The fields as they were given.
+#[derive(Default)]
+struct Fields {
+    kind: Option<String>,
+    source: Option<String>,
+    target: Option<String>,
+    readonly: bool,
+    propagation: Option<String>,
+    recursive: Option<String>,
+    tmpfs_size: Option<String>,
+    tmpfs_mode: Option<String>,
+}
+
+pub(super) fn parse(cx: &Context<'_>, text: &str) -> Result<UserMount> {
+    let fields = fields(text)?;
+    // Docker's default type is a volume.
+    match fields.kind.as_deref().unwrap_or("volume") {
+        "bind" => bind(cx, text, fields),
+        "tmpfs" => tmpfs(cx, text, fields),
+        "volume" => Err(no_volumes(cx, &format!("--mount {text:?} (a volume)"))),
+        other => Err(invalid(
+            "--mount",
+            text,
+            format!("no type {other:?}; there are bind and tmpfs"),
+        )),
+    }
+}
+
+fn fields(text: &str) -> Result<Fields> {
+    let mut fields = Fields::default();
+    for field in split_csv(text).ok_or_else(|| invalid("--mount", text, "a quote is not closed"))? {
+        let (key, value) = match field.split_once('=') {
+            Some((key, value)) => (key, Some(value)),
+            None => (field.as_str(), None),
+        };
+        let key = key.trim().to_ascii_lowercase();
+        let text_value = || {
+            let filled = value.filter(|value| !value.is_empty());
+            filled
+                .map(str::to_owned)
+                .ok_or_else(|| invalid("--mount", text, format!("{key:?} needs a value")))
+        };
+        match key.as_str() {
+            "type" => fields.kind = Some(text_value()?.to_ascii_lowercase()),
+            "source" | "src" => fields.source = Some(text_value()?),
+            "target" | "dst" | "destination" => fields.target = Some(text_value()?),
+            "readonly" | "ro" => fields.readonly = flag(text, &key, value)?,
+            "bind-propagation" => {
+                fields.propagation = Some(check_propagation("--mount", text, &text_value()?)?)
+            }
+            "bind-recursive" => fields.recursive = Some(text_value()?),
+            "bind-nonrecursive" => {
+                let word = if flag(text, &key, value)? {
+                    "disabled"
+                } else {
+                    "enabled"
+                };
+                fields.recursive = Some(word.to_owned());
+            }
+            "tmpfs-size" => fields.tmpfs_size = Some(text_value()?),
+            "tmpfs-mode" => fields.tmpfs_mode = Some(text_value()?),
+            // How strictly a remote host keeps its view; there is but one here.
+            "consistency" => match text_value()?.as_str() {
+                "default" | "consistent" | "cached" | "delegated" => {}
+                other => {
+                    return Err(invalid(
+                        "--mount",
+                        text,
+                        format!("no consistency {other:?}"),
+                    ));
+                }
+            },
+            other => return Err(invalid("--mount", text, format!("no field {other:?}"))),
+        }
+    }
+    Ok(fields)
+}
+
+fn flag(text: &str, key: &str, value: Option<&str>) -> Result<bool> {
+    match value {
+        None | Some("1" | "t" | "true" | "TRUE" | "True") => Ok(true),
+        Some("0" | "f" | "false" | "FALSE" | "False") => Ok(false),
+        Some(other) => Err(invalid(
+            "--mount",
+            text,
+            format!("{key:?} is true or false, not {other:?}"),
+        )),
+    }
+}
+
+/// Fields between commas; a field in double quotes may hold commas.
+fn split_csv(text: &str) -> Option<Vec<String>> {
+    let mut fields = vec![String::new()];
+    let mut quoted = false;
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        let field = fields.last_mut()?;
+        match c {
+            '"' if quoted && chars.peek() == Some(&'"') => field.extend(chars.next()),
+            '"' => quoted = !quoted,
+            ',' if !quoted => fields.push(String::new()),
+            _ => field.push(c),
+        }
+    }
+    (!quoted).then_some(fields)
+}
+
+fn bind(cx: &Context<'_>, text: &str, fields: Fields) -> Result<UserMount> {
+    cx.wall
+        .require(Feature::BindMounts, &format!("--mount {text}"))?;
+    if fields.tmpfs_size.is_some() || fields.tmpfs_mode.is_some() {
+        return Err(conflict(format!(
+            "--mount {text:?}: tmpfs-* fields are not for a bind mount"
+        )));
+    }
+    let (Some(source), Some(target)) = (&fields.source, &fields.target) else {
+        return Err(invalid(
+            "--mount",
+            text,
+            "a bind mount needs source and target",
+        ));
+    };
+    let target = check_target("--mount", text, target)?;
+    let source = source_path(cx, "--mount", text, source)?;
+    check_source(cx, text, &source)?;
+    let recursive = match fields.recursive.as_deref() {
+        None | Some("enabled") => true,
+        Some("disabled") => false,
+        // Read-only always covers submounts here, so this asks for no more.
+        Some("readonly") if fields.readonly => true,
+        Some("readonly") => {
+            return Err(conflict(format!(
+                "--mount {text:?}: bind-recursive=readonly needs readonly"
+            )));
+        }
+        Some("writable") => {
+            return Err(invalid(
+                "--mount",
+                text,
+                "submounts of a read-only mount can't be kept writable",
+            ));
+        }
+        Some(other) => {
+            let why =
+                format!("no bind-recursive {other:?}; there are enabled, disabled and readonly");
+            return Err(invalid("--mount", text, why));
+        }
+    };
+    let propagation = fields.propagation.unwrap_or_else(|| "rprivate".to_owned());
+    Ok(UserMount::Bind {
+        source,
+        target,
+        readonly: fields.readonly,
+        create_source: false,
+        propagation,
+        recursive,
+    })
+}
+
+fn tmpfs(cx: &Context<'_>, text: &str, fields: Fields) -> Result<UserMount> {
+    cx.wall
+        .require(Feature::Tmpfs, &format!("--mount {text}"))?;
+    if fields.source.is_some() || fields.propagation.is_some() || fields.recursive.is_some() {
+        return Err(conflict(format!(
+            "--mount {text:?}: a tmpfs has neither source nor bind-* fields"
+        )));
+    }
+    let Some(target) = &fields.target else {
+        return Err(invalid("--mount", text, "a tmpfs needs a target"));
+    };
+    let target = check_target("--mount", text, target)?;
+    let mut data = Vec::new();
+    if let Some(size) = &fields.tmpfs_size {
+        let bytes = parse_size(size)
+            .map_err(|why| invalid("--mount", text, format!("tmpfs-size: {why}")))?;
+        data.push(format!("size={bytes}"));
+    }
+    if let Some(mode) = &fields.tmpfs_mode {
+        data.push(
+            tmpfs_data(&format!("mode={mode}")).map_err(|why| invalid("--mount", text, why))?,
+        );
+    }
+    let data = data.join(",");
+    Ok(UserMount::Tmpfs {
+        target,
+        data,
+        readonly: fields.readonly,
+        noexec: true,
+        nosuid: true,
+        nodev: true,
+    })
+}

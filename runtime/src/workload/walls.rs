@@ -1,0 +1,351 @@
+//! What each wall can do, as data. Options are refused by this table before
+//! anything is made, and `isola capabilities` prints it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::host::HostFacts;
+use super::model::Isolation;
+use crate::error::{Error, Kind, Result};
+
+/// Defines the features with the words under which they are shown.
+macro_rules! features {
+    ($($(#[$doc:meta])* $name:ident = $word:literal,)*) => {
+        /// Something that a wall may or may not be able to do.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+        pub enum Feature {
+            $($(#[$doc])* #[serde(rename = $word)] $name,)*
+        }
+
+        impl Feature {
+            /// All features.
+            pub const ALL: &'static [Feature] = &[$(Feature::$name,)*];
+
+            /// The word under which it is shown.
+            pub fn name(self) -> &'static str {
+                match self { $(Feature::$name => $word,)* }
+            }
+        }
+    };
+}
+
+features! {
+    /// A shared image with a writable layer of its own.
+    WritableLayer = "writable-layer",
+    /// `--disk`: a writable layer of fixed size.
+    Disk = "disk",
+    /// `--read-only`.
+    ReadOnly = "read-only",
+    /// `-v` and `--mount type=bind`.
+    BindMounts = "bind-mounts",
+    /// `--mount type=volume`.
+    NamedVolumes = "named-volumes",
+    /// `--tmpfs` and `--mount type=tmpfs`.
+    Tmpfs = "tmpfs",
+    /// `--device`.
+    Devices = "devices",
+    /// `--network none`.
+    NetworkNone = "network-none",
+    /// `--network host`.
+    NetworkHost = "network-host",
+    /// `--userns`.
+    UserNamespace = "user-namespace",
+    /// `--privileged`.
+    Privileged = "privileged",
+    /// `--cap-add` and `--cap-drop`.
+    LinuxCapabilities = "linux-capabilities",
+    /// `--security-opt seccomp`.
+    Seccomp = "seccomp",
+    /// `--security-opt no-new-privileges`.
+    NoNewPrivileges = "no-new-privileges",
+    /// `--sysctl`.
+    Sysctls = "sysctls",
+    /// `--ulimit`.
+    Ulimits = "ulimits",
+    /// `--oom-score-adj`.
+    OomScoreAdj = "oom-score-adj",
+    /// `--memory`.
+    Memory = "memory",
+    /// `--memory-swap`.
+    MemorySwap = "memory-swap",
+    /// `--memory-reservation`.
+    MemoryReservation = "memory-reservation",
+    /// `--cpus`.
+    Cpus = "cpus",
+    /// `--cpu-shares`.
+    CpuShares = "cpu-shares",
+    /// `--cpuset-cpus`.
+    CpusetCpus = "cpuset-cpus",
+    /// `--pids-limit`.
+    PidsLimit = "pids-limit",
+    /// `--shm-size`.
+    ShmSize = "shm-size",
+    /// `--init`.
+    Init = "init",
+    /// `-t`.
+    Terminal = "terminal",
+    /// `--restart`.
+    Restart = "restart",
+    /// `isola exec`.
+    Exec = "exec",
+    /// `isola attach`.
+    Attach = "attach",
+    /// `isola cp`.
+    Copy = "copy",
+    /// `isola pause`.
+    Pause = "pause",
+    /// `isola top`.
+    Top = "top",
+    /// `isola stats`.
+    Stats = "stats",
+    /// `isola console`.
+    Console = "console",
+}
+
+/// Whether a feature is there, and if not, why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Support {
+    /// It is there.
+    pub supported: bool,
+    /// Why it is not, as the end of a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// What one wall can do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WallCapabilities {
+    /// The wall.
+    pub isolation: Isolation,
+    /// The workload runs on a kernel of its own: the host's capabilities, limits
+    /// and security modules do not bound it.
+    pub own_kernel: bool,
+    /// Every feature.
+    pub features: BTreeMap<Feature, Support>,
+    /// What is taken when the user says nothing.
+    pub defaults: WallDefaults,
+}
+
+/// Sizes that a wall needs even when the user says nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WallDefaults {
+    /// Bytes of memory; `None` is no limit.
+    pub memory: Option<u64>,
+    /// Least bytes of memory that can work.
+    pub min_memory: u64,
+    /// Virtual CPUs; `None` where there are none.
+    pub vcpus: Option<u32>,
+    /// Bytes of the writable layer's disk; `None` where there is none.
+    pub disk: Option<u64>,
+}
+
+const MIB: u64 = 1 << 20;
+const NO_VOLUMES: &str = "named volumes are not supported yet";
+const NO_GUEST_BINDS: &str = "folders of the host can't be shown to a guest yet";
+const NO_GUEST_DEVICES: &str =
+    "a guest has its own kernel, which does not drive the host's devices";
+const NO_GUEST_HOST_NET: &str = "a guest has its own network stack and can't join the host's";
+const NO_GUEST_USERNS: &str = "a guest's users are its own kernel's already, apart from the host's";
+const NO_GUEST_SWAP: &str = "a guest has no swap; its RAM is all that --memory gives";
+const NO_GUEST_RESERVATION: &str = "a guest's RAM is fixed at its start";
+const NO_DISK: &str =
+    "its writable layer is a folder on the host's file system and has no size of its own";
+const NO_CONSOLE: &str = "it has no kernel of its own, so no kernel console";
+
+impl WallCapabilities {
+    /// The table of a wall on a host that has all that the wall needs. What a
+    /// given host lacks is taken out with [`WallCapabilities::without`].
+    pub fn of(isolation: Isolation) -> WallCapabilities {
+        let refused: &[(Feature, &str)] = match isolation {
+            Isolation::Container => &[
+                (Feature::NamedVolumes, NO_VOLUMES),
+                (Feature::Disk, NO_DISK),
+                (Feature::Console, NO_CONSOLE),
+            ],
+            Isolation::Vm | Isolation::Emulated => &[
+                (Feature::NamedVolumes, NO_VOLUMES),
+                (Feature::BindMounts, NO_GUEST_BINDS),
+                (Feature::Devices, NO_GUEST_DEVICES),
+                (Feature::NetworkHost, NO_GUEST_HOST_NET),
+                (Feature::UserNamespace, NO_GUEST_USERNS),
+                (Feature::MemorySwap, NO_GUEST_SWAP),
+                (Feature::MemoryReservation, NO_GUEST_RESERVATION),
+            ],
+        };
+        let own_kernel = isolation != Isolation::Container;
+        let defaults = if own_kernel {
+            // A guest must be given a size. 512 MiB serves what images usually
+            // hold and is only taken from the host as it is touched.
+            WallDefaults {
+                memory: Some(512 * MIB),
+                min_memory: 64 * MIB,
+                vcpus: Some(1),
+                disk: Some(10 << 30),
+            }
+        } else {
+            // Docker's least; below it the first process can't be started.
+            WallDefaults {
+                min_memory: 6 * MIB,
+                ..WallDefaults::default()
+            }
+        };
+        let present = Support {
+            supported: true,
+            reason: None,
+        };
+        let features = Feature::ALL
+            .iter()
+            .map(|feature| (*feature, present.clone()))
+            .collect();
+        let table = WallCapabilities {
+            isolation,
+            own_kernel,
+            features,
+            defaults,
+        };
+        refused.iter().fold(table, |table, (feature, reason)| {
+            table.without(*feature, reason)
+        })
+    }
+
+    /// The table without a feature that the host lacks. `reason` is the end of a
+    /// sentence, as "the kernel has no swap accounting".
+    #[must_use]
+    pub fn without(mut self, feature: Feature, reason: &str) -> WallCapabilities {
+        self.features.insert(
+            feature,
+            Support {
+                supported: false,
+                reason: Some(reason.to_owned()),
+            },
+        );
+        self
+    }
+
+    /// The table on a given host: without what needs a cgroup controller that the
+    /// host has not mounted.
+    #[must_use]
+    pub fn on(self, host: &HostFacts<'_>) -> WallCapabilities {
+        let cgroups = &host.cgroups;
+        let controller = |name: &str| cgroups.controllers.iter().any(|have| have == name);
+        // A guest's memory and processes are bounded by its own kernel.
+        let shared: &[_] = &[
+            (Feature::Memory, controller("memory"), "memory"),
+            (Feature::MemoryReservation, controller("memory"), "memory"),
+            (Feature::MemorySwap, controller("memory"), "memory"),
+            (Feature::PidsLimit, controller("pids"), "pids"),
+        ];
+        let both = [
+            (Feature::Cpus, controller("cpu"), "cpu"),
+            (Feature::CpuShares, controller("cpu"), "cpu"),
+            (Feature::CpusetCpus, controller("cpuset"), "cpuset"),
+            (Feature::Pause, cgroups.freezer, "freezer"),
+        ];
+        let mut table = self;
+        let shared = if table.own_kernel { &[] } else { shared };
+        for (feature, there, name) in shared.iter().copied().chain(both) {
+            if !there && table.has(feature) {
+                table = table.without(
+                    feature,
+                    &format!("this host has no cgroup controller '{name}' mounted"),
+                );
+            }
+        }
+        if !cgroups.swap && table.has(Feature::MemorySwap) {
+            table = table.without(
+                Feature::MemorySwap,
+                "this host's kernel does not account swap to cgroups",
+            );
+        }
+        table
+    }
+
+    /// Whether the wall has a feature.
+    pub fn has(&self, feature: Feature) -> bool {
+        self.features
+            .get(&feature)
+            .is_some_and(|support| support.supported)
+    }
+
+    /// Refuses `what` (a flag with its value, or a verb) when the feature that it
+    /// needs is not there.
+    ///
+    /// # Errors
+    /// [`Kind::Unsupported`], with the reason in the table.
+    pub fn require(&self, feature: Feature, what: &str) -> Result<()> {
+        if self.has(feature) {
+            return Ok(());
+        }
+        let reason = self
+            .features
+            .get(&feature)
+            .and_then(|support| support.reason.as_deref());
+        let reason = reason.unwrap_or("it is not known to this wall");
+        let message = format!(
+            "{what} can't be had with isolation {}: {reason}",
+            self.isolation
+        );
+        Err(Error::new(Kind::Unsupported, message)
+            .hint("`isola capabilities` shows what each wall can do"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_wall_answers_for_every_feature() {
+        for isolation in Isolation::ALL {
+            let table = WallCapabilities::of(isolation);
+            assert_eq!(table.features.len(), Feature::ALL.len());
+            for (feature, support) in &table.features {
+                assert_eq!(
+                    support.supported,
+                    support.reason.is_none(),
+                    "{isolation} {}",
+                    feature.name()
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_refusal_names_the_flag_the_wall_and_the_reason() {
+        let error = WallCapabilities::of(Isolation::Vm)
+            .require(Feature::Devices, "--device /dev/fuse")
+            .unwrap_err();
+        assert_eq!(error.kind, Kind::Unsupported);
+        assert!(
+            error
+                .message
+                .starts_with("--device /dev/fuse can't be had with isolation vm: "),
+            "{error}"
+        );
+        let table = WallCapabilities::of(Isolation::Container)
+            .without(Feature::MemorySwap, "no swap accounting");
+        assert!(
+            table
+                .require(Feature::MemorySwap, "--memory-swap")
+                .unwrap_err()
+                .message
+                .ends_with("accounting")
+        );
+        assert!(table.require(Feature::Memory, "--memory").is_ok());
+    }
+
+    #[test]
+    fn the_table_goes_through_json() {
+        let table = WallCapabilities::of(Isolation::Emulated);
+        let text = serde_json::to_string(&table).unwrap();
+        assert!(
+            text.contains(r#""bind-mounts":{"supported":false,"reason":"#),
+            "{text}"
+        );
+        assert_eq!(
+            serde_json::from_str::<WallCapabilities>(&text).unwrap(),
+            table
+        );
+    }
+}
