@@ -1,0 +1,162 @@
+//! All verbs.
+
+mod attach;
+mod capabilities;
+mod completion;
+mod console;
+mod container;
+mod cp;
+mod create;
+mod demo;
+mod doctor;
+mod exec;
+mod explain;
+mod image;
+mod images;
+mod import;
+mod info;
+mod inspect;
+mod kernel;
+mod kill;
+mod load;
+mod logs;
+mod pause;
+mod ps;
+mod rename;
+mod restart;
+mod rm;
+mod rmi;
+mod run;
+mod save;
+mod start;
+mod stats;
+mod stop;
+mod tag;
+mod top;
+mod unpause;
+mod version;
+mod wait;
+
+use clap::Subcommand;
+
+use crate::context::Context;
+use crate::error::{Exit, Result};
+
+/// What `isola` can do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    Run(run::Args),
+    Create(create::Args),
+    Start(start::Args),
+    Stop(stop::Args),
+    Restart(restart::Args),
+    Kill(kill::Args),
+    Pause(pause::Args),
+    Unpause(unpause::Args),
+    Wait(wait::Args),
+    Rm(rm::Args),
+    Rename(rename::Args),
+
+    Exec(exec::Args),
+    Attach(attach::Args),
+    Console(console::Args),
+    Cp(cp::Args),
+
+    #[command(visible_alias = "list")]
+    Ps(ps::Args),
+    Logs(logs::Args),
+    Inspect(inspect::Args),
+    Top(top::Args),
+    Stats(stats::Args),
+
+    Images(images::Args),
+    Load(load::Args),
+    Import(import::Args),
+    Save(save::Args),
+    Tag(tag::Args),
+    Rmi(rmi::Args),
+    Image(image::Args),
+
+    Kernel(kernel::Args),
+    Demo(demo::Args),
+    Doctor(doctor::Args),
+    Capabilities(capabilities::Args),
+    Info(info::Args),
+    Version(version::Args),
+    Explain(explain::Args),
+    Completion(completion::Args),
+    Container(container::Args),
+}
+
+/// Verbs under headings, for `isola --help`.
+pub(crate) const GROUPS: &[(&str, &[&str])] = &[
+    (
+        "Life of an instance",
+        &[
+            "run", "create", "start", "stop", "restart", "kill", "pause", "unpause", "wait", "rm",
+            "rename",
+        ],
+    ),
+    ("Inside", &["exec", "attach", "console", "cp"]),
+    ("Looking", &["ps", "logs", "inspect", "top", "stats"]),
+    (
+        "Images",
+        &["images", "load", "import", "save", "tag", "rmi", "image"],
+    ),
+    (
+        "This host",
+        &[
+            "kernel",
+            "demo",
+            "doctor",
+            "capabilities",
+            "info",
+            "version",
+            "explain",
+            "completion",
+            "container",
+        ],
+    ),
+];
+
+/// Carries a verb out.
+pub(crate) fn run(verb: &Verb, context: &Context) -> Result<Exit> {
+    match verb {
+        Verb::Run(args) => run::run(args, context),
+        Verb::Create(args) => create::run(args, context),
+        Verb::Start(args) => start::run(args, context),
+        Verb::Stop(args) => stop::run(args, context),
+        Verb::Restart(args) => restart::run(args, context),
+        Verb::Kill(args) => kill::run(args, context),
+        Verb::Pause(args) => pause::run(args, context),
+        Verb::Unpause(args) => unpause::run(args, context),
+        Verb::Wait(args) => wait::run(args, context),
+        Verb::Rm(args) => rm::run(args, context),
+        Verb::Rename(args) => rename::run(args, context),
+        Verb::Exec(args) => exec::run(args, context),
+        Verb::Attach(args) => attach::run(args, context),
+        Verb::Console(args) => console::run(args, context),
+        Verb::Cp(args) => cp::run(args, context),
+        Verb::Ps(args) => ps::run(args, context),
+        Verb::Logs(args) => logs::run(args, context),
+        Verb::Inspect(args) => inspect::run(args, context),
+        Verb::Top(args) => top::run(args, context),
+        Verb::Stats(args) => stats::run(args, context),
+        Verb::Images(args) => images::run(args, context),
+        Verb::Load(args) => load::run(args, context),
+        Verb::Import(args) => import::run(args, context),
+        Verb::Save(args) => save::run(args, context),
+        Verb::Tag(args) => tag::run(args, context),
+        Verb::Rmi(args) => rmi::run(args, context),
+        Verb::Image(args) => image::run(args, context),
+        Verb::Kernel(args) => kernel::run(args, context),
+        Verb::Demo(args) => demo::run(args, context),
+        Verb::Doctor(args) => doctor::run(args, context),
+        Verb::Capabilities(args) => capabilities::run(args, context),
+        Verb::Info(args) => info::run(args, context),
+        Verb::Version(args) => version::run(args, context),
+        Verb::Explain(args) => explain::run(args, context),
+        Verb::Completion(args) => completion::run(args, context),
+        Verb::Container(args) => container::run(args, context),
+    }
+}

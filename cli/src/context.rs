@@ -1,0 +1,158 @@
+//! What verbs work with, opened when first needed.
+
+use std::cell::OnceCell;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use isola_images::{LayerFormat, Store};
+use isola_kernel::Kernels;
+use isola_proto::ProcessSpec;
+use isola_runtime::config::Config;
+use isola_runtime::engine::{Engine, Instance};
+use isola_runtime::rootfs::probe_erofs;
+use isola_runtime::workload::{ExecOptions, HostFacts, exec_spec};
+
+use crate::args::CommandLine;
+use crate::error::{Exit, Failure, Result};
+use crate::streams::{DETACH_KEYS, Keys};
+use crate::terminal;
+
+/// The data root and what is in it.
+#[derive(Debug)]
+pub(crate) struct Context {
+    root: Option<PathBuf>,
+    json: bool,
+    engine: OnceCell<Engine>,
+    settings: OnceCell<Config>,
+}
+
+impl Context {
+    /// Opens nothing yet.
+    pub(crate) fn new(line: &CommandLine) -> Context {
+        Context {
+            json: line.json,
+            ..Context::at(line.root.clone())
+        }
+    }
+
+    /// For completion, which has no whole command line.
+    pub(crate) fn at(root: Option<PathBuf>) -> Context {
+        let root = root.filter(|root| !root.as_os_str().is_empty());
+        Context {
+            root,
+            json: false,
+            engine: OnceCell::new(),
+            settings: OnceCell::new(),
+        }
+    }
+
+    /// Errors are JSON.
+    pub(crate) fn json_errors(&self) -> bool {
+        self.json
+    }
+
+    /// Instances.
+    pub(crate) fn engine(&self) -> Result<&Engine> {
+        if let Some(engine) = self.engine.get() {
+            return Ok(engine);
+        }
+        let engine = Engine::open(self.root.as_deref())?;
+        Ok(self.engine.get_or_init(|| engine))
+    }
+
+    /// The user's settings.
+    pub(crate) fn settings(&self) -> Result<&Config> {
+        if let Some(settings) = self.settings.get() {
+            return Ok(settings);
+        }
+        let settings = Config::load(&self.environment())?;
+        Ok(self.settings.get_or_init(|| settings))
+    }
+
+    /// The user's environment, what of it is text.
+    pub(crate) fn environment(&self) -> BTreeMap<String, String> {
+        let text = |(name, value): (OsString, OsString)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        };
+        std::env::vars_os().filter_map(text).collect()
+    }
+
+    /// Keys that leave a session: the flag, the settings, or Docker's.
+    pub(crate) fn detach_keys(&self, flag: Option<&str>) -> Result<Keys> {
+        let settings = self.settings()?.detach_keys.as_deref();
+        Keys::parse(flag.or(settings).unwrap_or(DETACH_KEYS))
+    }
+
+    /// Images.
+    pub(crate) fn store(&self) -> Result<Store> {
+        let known = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
+        // The probe mounts something; it is for kernels with a module to load.
+        let erofs = known
+            .lines()
+            .any(|line| line.trim_end().ends_with("\terofs"))
+            || probe_erofs();
+        let format = if erofs {
+            LayerFormat::Erofs
+        } else {
+            LayerFormat::Directory
+        };
+        Ok(Store::open(&self.engine()?.paths().images(), format)?)
+    }
+
+    /// Guest kernels.
+    pub(crate) fn kernels(&self) -> Result<Kernels> {
+        Ok(Kernels::open(self.engine()?.paths().kernels()))
+    }
+
+    /// The instance called `key`.
+    pub(crate) fn find(&self, key: &str) -> Result<Instance> {
+        Ok(self.engine()?.find(key)?)
+    }
+
+    /// Names of the instances made from an image.
+    pub(crate) fn users_of_image(&self, id: &str) -> Result<Vec<String>> {
+        let users = self.engine()?.users_of_image(id)?;
+        Ok(users
+            .into_iter()
+            .map(|instance| instance.record.name)
+            .collect())
+    }
+
+    /// Does something with every name. One that fails is reported and the rest
+    /// still done; the code is then 1. When nobody reads what is printed, it ends.
+    pub(crate) fn each<T: AsRef<str>>(
+        &self,
+        names: &[T],
+        mut action: impl FnMut(&str) -> Result<()>,
+    ) -> Result<Exit> {
+        let mut exit = Exit::OK;
+        for name in names {
+            match action(name.as_ref()) {
+                Ok(()) => {}
+                Err(failure) if failure.is_silent() => return Err(failure),
+                Err(failure) => {
+                    self.report(&failure);
+                    exit = Exit::PARTLY;
+                }
+            }
+        }
+        Ok(exit)
+    }
+
+    /// Tells about a failure that does not end the command.
+    pub(crate) fn report(&self, failure: &Failure) {
+        failure.report(self.json);
+    }
+}
+
+/// A further process of an instance.
+pub(crate) fn further_process(instance: &Instance, options: &ExecOptions) -> Result<ProcessSpec> {
+    let size = terminal::size().unwrap_or_default();
+    Ok(exec_spec(
+        &instance.record.workload,
+        options,
+        &HostFacts::read()?,
+        size,
+    )?)
+}

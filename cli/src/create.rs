@@ -1,0 +1,335 @@
+//! The flags that `run` and `create` share, as Docker names them, and what they
+//! become: [`Options`], strings that the workload module reads.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args};
+use clap_complete::engine::ArgValueCandidates;
+use isola_runtime::engine::{Create, Instance};
+use isola_runtime::workload::Options;
+
+use crate::complete;
+use crate::context::Context;
+use crate::demo_image;
+use crate::error::{Code, Failure, Result};
+
+/// What is to be created.
+#[derive(Debug, Args)]
+pub(crate) struct CreateFlags {
+    #[command(flatten)]
+    basic: BasicFlags,
+    #[command(flatten)]
+    wall: WallFlags,
+    #[command(flatten)]
+    process: ProcessFlags,
+    #[command(flatten)]
+    files: FileFlags,
+    #[command(flatten)]
+    limits: LimitFlags,
+    #[command(flatten)]
+    security: SecurityFlags,
+    /// Image, then the command to run and its arguments instead of the image's own
+    #[arg(required = true, trailing_var_arg = true, value_name = "IMAGE", num_args = 1..)]
+    #[arg(add = ArgValueCandidates::new(complete::images))]
+    words: Vec<String>,
+    /// Print help
+    #[arg(long, action = ArgAction::Help)]
+    help: Option<bool>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Instance")]
+struct BasicFlags {
+    /// Name of the instance
+    #[arg(long)]
+    name: Option<String>,
+    /// Remove the instance when it has ended
+    #[arg(long)]
+    rm: bool,
+    /// Start it again when it ends: no, always, unless-stopped, on-failure[:MAX]
+    #[arg(long, value_name = "POLICY")]
+    restart: Option<String>,
+    /// Write the id to this file
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    cidfile: Option<PathBuf>,
+    /// Label KEY=VALUE
+    #[arg(short, long, value_name = "LABEL")]
+    label: Vec<String>,
+    /// File with a label on each line
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    label_file: Vec<String>,
+    /// Platform that the image must be for; foreign ones are refused
+    #[arg(long, value_name = "OS/ARCH")]
+    platform: Option<String>,
+    /// Where the output goes: json-file or none
+    #[arg(long, value_name = "DRIVER")]
+    log_driver: Option<String>,
+    /// max-size=SIZE, max-file=NUMBER
+    #[arg(long, value_name = "KEY=VALUE")]
+    log_opt: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Wall")]
+struct WallFlags {
+    /// container, vm, emulated; with commas, the first that works [env: ISOLA_ISOLATION=]
+    #[arg(long, value_name = "WALL", add = ArgValueCandidates::new(complete::walls))]
+    isolation: Option<String>,
+    /// Short for --isolation vm
+    #[arg(long, conflicts_with = "isolation")]
+    vm: bool,
+    /// Size of a guest's writable layer; thick:SIZE allocates it at once
+    #[arg(long, value_name = "SIZE")]
+    disk: Option<String>,
+    /// none (loopback only) or host
+    #[arg(long, visible_alias = "net", value_name = "NETWORK")]
+    network: Option<String>,
+    /// User namespace
+    #[arg(long, value_name = "MODE")]
+    userns: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Process")]
+struct ProcessFlags {
+    /// Keep standard input open
+    #[arg(short, long)]
+    interactive: bool,
+    /// Give it a terminal
+    #[arg(short, long)]
+    tty: bool,
+    /// Program instead of the image's entry point; empty removes it
+    #[arg(long, value_name = "PROGRAM")]
+    entrypoint: Option<String>,
+    /// Variable NAME=VALUE, or NAME to pass the user's own on
+    #[arg(short, long, value_name = "VARIABLE")]
+    env: Vec<String>,
+    /// File with a variable on each line
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    env_file: Vec<String>,
+    /// Working directory
+    #[arg(short, long, value_name = "DIR")]
+    workdir: Option<String>,
+    /// Name or number, with :GROUP if wanted
+    #[arg(short, long)]
+    user: Option<String>,
+    /// Further group
+    #[arg(long, value_name = "GROUP")]
+    group_add: Vec<String>,
+    /// Host name
+    #[arg(short = 'h', long, value_name = "NAME")]
+    hostname: Option<String>,
+    /// NIS domain name
+    #[arg(long, value_name = "NAME")]
+    domainname: Option<String>,
+    /// Line NAME:ADDRESS for /etc/hosts
+    #[arg(long, value_name = "NAME:ADDRESS")]
+    add_host: Vec<String>,
+    /// Put an init in front that forwards signals and reaps processes
+    #[arg(long)]
+    init: bool,
+    /// Signal that asks it to end
+    #[arg(long, value_name = "SIGNAL", add = ArgValueCandidates::new(complete::signals))]
+    stop_signal: Option<String>,
+    /// Seconds from that signal to SIGKILL; -1 waits for ever
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
+    stop_timeout: Option<i64>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Files")]
+struct FileFlags {
+    /// Make the root read-only
+    #[arg(long)]
+    read_only: bool,
+    /// Bind mount SOURCE:TARGET[:OPTIONS]
+    #[arg(short, long, value_name = "MOUNT")]
+    volume: Vec<String>,
+    /// Mount type=bind|tmpfs,source=...,target=...,readonly
+    #[arg(long, value_name = "MOUNT")]
+    mount: Vec<String>,
+    /// tmpfs TARGET[:OPTIONS]
+    #[arg(long, value_name = "TARGET")]
+    tmpfs: Vec<String>,
+    /// Size of /dev/shm
+    #[arg(long, value_name = "SIZE")]
+    shm_size: Option<String>,
+    /// Device of the host SOURCE[:TARGET[:rwm]]
+    #[arg(long, value_name = "DEVICE")]
+    device: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Limits")]
+struct LimitFlags {
+    /// Memory; for a guest the size of its RAM
+    #[arg(short, long, value_name = "SIZE")]
+    memory: Option<String>,
+    /// Memory and swap together; -1 is no limit
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
+    memory_swap: Option<String>,
+    /// Soft limit of memory
+    #[arg(long, value_name = "SIZE")]
+    memory_reservation: Option<String>,
+    /// CPUs, such as 1.5
+    #[arg(long, value_name = "NUMBER")]
+    cpus: Option<String>,
+    /// CPUs to run on, such as 0-2,4
+    #[arg(long, value_name = "LIST")]
+    cpuset_cpus: Option<String>,
+    /// Relative weight of CPU time
+    #[arg(short, long, value_name = "WEIGHT", allow_negative_numbers = true)]
+    cpu_shares: Option<i64>,
+    /// Largest number of processes; -1 is no limit
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    pids_limit: Option<i64>,
+    /// Process limit NAME=SOFT[:HARD]
+    #[arg(long, value_name = "LIMIT")]
+    ulimit: Vec<String>,
+    /// Preference of the kernel when memory runs out, -1000 to 1000
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    oom_score_adj: Option<i32>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Security")]
+struct SecurityFlags {
+    /// Add a Linux capability
+    #[arg(long, value_name = "CAPABILITY")]
+    cap_add: Vec<String>,
+    /// Drop a Linux capability
+    #[arg(long, value_name = "CAPABILITY")]
+    cap_drop: Vec<String>,
+    /// All capabilities, all devices, nothing masked
+    #[arg(long)]
+    privileged: bool,
+    /// seccomp=unconfined|FILE, no-new-privileges
+    #[arg(long, value_name = "OPTION")]
+    security_opt: Vec<String>,
+    /// Kernel parameter NAME=VALUE
+    #[arg(long, value_name = "NAME=VALUE")]
+    sysctl: Vec<String>,
+}
+
+impl CreateFlags {
+    /// A terminal is wanted.
+    pub(crate) fn tty(&self) -> bool {
+        self.process.tty
+    }
+
+    /// Standard input is wanted.
+    pub(crate) fn interactive(&self) -> bool {
+        self.process.interactive
+    }
+
+    /// Creates the instance; nothing is left of it when the id can't be told.
+    pub(crate) fn create(&self, context: &Context) -> Result<Instance> {
+        if let Some(path) = self.basic.cidfile.as_ref().filter(|path| path.exists()) {
+            let message = format!("the id file {} is there already", path.display());
+            return Err(Failure::new(Code::Invalid, message)
+                .hint("remove it, if no instance uses it any more, or choose another --cidfile"));
+        }
+        let settings = context.settings()?;
+        let flag = if self.wall.vm {
+            Some("vm")
+        } else {
+            self.wall.isolation.as_deref()
+        };
+        let allowed = settings.choose(flag, &context.environment())?;
+        let mut options = self.options();
+        settings.fill(&mut options);
+        let image_name = self.words.first().map(String::as_str).unwrap_or_default();
+        let image = demo_image::resolve(&context.store()?, image_name)?;
+        let engine = context.engine()?;
+        let instance = engine.create(&Create {
+            image: &image,
+            image_name,
+            options: &options,
+            config: settings,
+            isolation: &allowed,
+            name: self.basic.name.as_deref(),
+        })?;
+        // From here on the record protects it.
+        drop(image);
+        if let Some(reason) = &instance.record.isolation_reason {
+            let _ = writeln!(std::io::stderr(), "isolation: {reason}");
+        }
+        if let Err(failure) = self.write_id(&instance.record.id) {
+            engine.remove(&instance, true)?;
+            return Err(failure);
+        }
+        Ok(instance)
+    }
+
+    fn write_id(&self, id: &str) -> Result<()> {
+        let Some(path) = &self.basic.cidfile else {
+            return Ok(());
+        };
+        std::fs::File::create_new(path)
+            .and_then(|mut file| file.write_all(id.as_bytes()))
+            .map_err(|error| {
+                Failure::system(format!("write the id file {}", path.display()), error)
+            })
+    }
+
+    fn options(&self) -> Options {
+        let CreateFlags {
+            basic,
+            wall,
+            process,
+            files,
+            limits,
+            security,
+            words,
+            ..
+        } = self;
+        Options {
+            args: words.iter().skip(1).cloned().collect(),
+            entrypoint: process.entrypoint.clone().map(|program| vec![program]),
+            env: process.env.clone(),
+            env_file: process.env_file.clone(),
+            workdir: process.workdir.clone(),
+            user: process.user.clone(),
+            group_add: process.group_add.clone(),
+            hostname: process.hostname.clone(),
+            domainname: process.domainname.clone(),
+            add_host: process.add_host.clone(),
+            tty: process.tty,
+            interactive: process.interactive,
+            init: process.init,
+            stop_signal: process.stop_signal.clone(),
+            stop_timeout: process.stop_timeout,
+            read_only: files.read_only,
+            volume: files.volume.clone(),
+            mount: files.mount.clone(),
+            tmpfs: files.tmpfs.clone(),
+            device: files.device.clone(),
+            sysctl: security.sysctl.clone(),
+            ulimit: limits.ulimit.clone(),
+            cap_add: security.cap_add.clone(),
+            cap_drop: security.cap_drop.clone(),
+            privileged: security.privileged,
+            security_opt: security.security_opt.clone(),
+            userns: wall.userns.clone(),
+            memory: limits.memory.clone(),
+            memory_swap: limits.memory_swap.clone(),
+            memory_reservation: limits.memory_reservation.clone(),
+            cpus: limits.cpus.clone(),
+            cpuset_cpus: limits.cpuset_cpus.clone(),
+            cpu_shares: limits.cpu_shares,
+            pids_limit: limits.pids_limit,
+            shm_size: files.shm_size.clone(),
+            oom_score_adj: limits.oom_score_adj,
+            disk: wall.disk.clone(),
+            network: wall.network.clone(),
+            label: basic.label.clone(),
+            label_file: basic.label_file.clone(),
+            restart: basic.restart.clone(),
+            rm: basic.rm,
+            platform: basic.platform.clone(),
+            log_driver: basic.log_driver.clone(),
+            log_opt: basic.log_opt.clone(),
+        }
+    }
+}

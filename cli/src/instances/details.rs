@@ -1,0 +1,191 @@
+//! What `inspect` shows of an instance, under Docker's names.
+
+use isola_runtime::engine::Instance;
+use isola_runtime::state::{InstancePaths, State, Status};
+use isola_runtime::workload::{Network, Resources, Restart, UserMount, Workload, signal_name};
+use serde_json::{Map, Value, json};
+
+use crate::output::rfc3339;
+
+/// Everything that is known about an instance.
+pub(crate) fn details(instance: &Instance, files: &InstancePaths) -> Value {
+    let record = &instance.record;
+    let workload = &record.workload;
+    json!({
+        "Id": record.id,
+        "Created": rfc3339(Some(record.created_ms)),
+        "Path": workload.args.first(),
+        "Args": workload.args.get(1..),
+        "State": state(&instance.status),
+        "Image": workload.image_id,
+        "Name": record.name,
+        "RestartCount": instance.status.restart_count,
+        "Driver": "isola",
+        "Platform": "linux",
+        "LogPath": files.log(),
+        "Isolation": workload.isolation.name(),
+        "IsolationReason": record.isolation_reason,
+        "HostConfig": host_config(workload),
+        "Mounts": workload.mounts.iter().map(mount).collect::<Vec<_>>(),
+        "Config": config(workload),
+        "NetworkSettings": network(&workload.network),
+    })
+}
+
+fn state(status: &Status) -> Value {
+    json!({
+        "Status": status.state.as_str(),
+        "Running": status.state.is_live(),
+        "Paused": status.state == State::Paused,
+        "Restarting": status.state == State::Restarting,
+        "OOMKilled": status.oom_killed,
+        "Dead": false,
+        "Pid": status.pid.unwrap_or(0),
+        "SupervisorPid": status.supervisor_pid.unwrap_or(0),
+        "ExitCode": status.exit_code.unwrap_or(0),
+        "Error": status.error.as_deref().unwrap_or_default(),
+        "StartedAt": rfc3339(status.started_ms),
+        "FinishedAt": rfc3339(status.finished_ms),
+    })
+}
+
+fn config(workload: &Workload) -> Value {
+    json!({
+        "Hostname": workload.hostname,
+        "Domainname": workload.domainname.as_deref().unwrap_or_default(),
+        "User": workload.user,
+        "AttachStdin": false,
+        "Tty": workload.tty,
+        "OpenStdin": workload.stdin_open,
+        "Env": workload.env,
+        "Cmd": workload.args,
+        "Image": workload.image,
+        "WorkingDir": workload.cwd,
+        "Labels": workload.labels,
+        "StopSignal": signal_name(workload.stop_signal),
+        "StopTimeout": workload.stop_timeout,
+    })
+}
+
+fn host_config(workload: &Workload) -> Value {
+    let security = &workload.security;
+    let hosts: Vec<String> = workload
+        .extra_hosts
+        .iter()
+        .map(|(name, at)| format!("{name}:{at}"))
+        .collect();
+    let sysctls: Map<String, Value> = workload
+        .sysctls
+        .iter()
+        .map(|(k, v)| (k.clone(), v.as_str().into()))
+        .collect();
+    let devices = workload.devices.iter().map(
+        |device| json!({"PathInContainer": device.node.path, "CgroupPermissions": device.access}),
+    );
+    let mut map = json!({
+        "NetworkMode": network_word(&workload.network),
+        "RestartPolicy": restart(workload.restart),
+        "AutoRemove": workload.auto_remove,
+        "Init": workload.init,
+        "ReadonlyRootfs": workload.read_only,
+        "Privileged": security.privileged,
+        "Capabilities": security.capabilities.bounding,
+        "NoNewPrivileges": security.no_new_privileges,
+        "Seccomp": !security.seccomp.is_empty(),
+        "UsernsMode": if security.userns.is_some() { "private" } else { "" },
+        "MaskedPaths": security.masked_paths,
+        "ReadonlyPaths": security.readonly_paths,
+        "GroupAdd": workload.extra_groups,
+        "ExtraHosts": hosts,
+        "Sysctls": sysctls,
+        "Devices": devices.collect::<Vec<_>>(),
+        "Disk": workload.disk,
+        "LogConfig": {
+            "Type": if workload.log.enabled { "json-file" } else { "none" },
+            "Config": {"max-size": workload.log.max_size.to_string(), "max-file": workload.log.max_file.to_string()},
+        },
+    });
+    if let (Value::Object(map), Value::Object(limits)) = (&mut map, limits(&workload.resources)) {
+        map.extend(limits);
+    }
+    map
+}
+
+/// Docker's 0 for no limit, -1 for unlimited swap.
+fn limits(resources: &Resources) -> Value {
+    let swap = match resources.memory_swap {
+        Some(u64::MAX) => json!(-1),
+        other => json!(other.unwrap_or(0)),
+    };
+    let ulimits = resources.ulimits.iter().map(|limit| {
+        json!({"Name": limit.resource, "Soft": unlimited(limit.soft), "Hard": unlimited(limit.hard)})
+    });
+    json!({
+        "Memory": resources.memory.unwrap_or(0),
+        "MemorySwap": swap,
+        "MemoryReservation": resources.memory_reservation.unwrap_or(0),
+        "NanoCpus": resources.cpus_milli.unwrap_or(0).saturating_mul(1_000_000),
+        "CpuShares": resources.cpu_shares.unwrap_or(0),
+        "CpusetCpus": resources.cpuset_cpus.as_deref().unwrap_or_default(),
+        "VirtualCpus": resources.vcpus,
+        "PidsLimit": resources.pids,
+        "ShmSize": resources.shm_size,
+        "OomScoreAdj": resources.oom_score_adj.unwrap_or(0),
+        "Ulimits": ulimits.collect::<Vec<_>>(),
+    })
+}
+
+fn unlimited(limit: u64) -> Value {
+    match limit {
+        u64::MAX => json!(-1),
+        limit => json!(limit),
+    }
+}
+
+fn restart(policy: Restart) -> Value {
+    let (name, max) = match policy {
+        Restart::No => ("no", 0),
+        Restart::Always => ("always", 0),
+        Restart::UnlessStopped => ("unless-stopped", 0),
+        Restart::OnFailure { max } => ("on-failure", max),
+    };
+    json!({"Name": name, "MaximumRetryCount": max})
+}
+
+fn network_word(network: &Network) -> &'static str {
+    match network {
+        Network::None => "none",
+        Network::Host => "host",
+    }
+}
+
+fn network(network: &Network) -> Value {
+    json!({
+        "Ports": {},
+        "Networks": {network_word(network): {"IPAddress": "", "Gateway": "", "MacAddress": ""}},
+    })
+}
+
+fn mount(mount: &UserMount) -> Value {
+    match mount {
+        UserMount::Bind {
+            source,
+            target,
+            readonly,
+            propagation,
+            ..
+        } => json!({
+            "Type": "bind", "Source": source, "Destination": target, "Mode": "",
+            "RW": !readonly, "Propagation": propagation,
+        }),
+        UserMount::Tmpfs {
+            target,
+            data,
+            readonly,
+            ..
+        } => json!({
+            "Type": "tmpfs", "Source": "", "Destination": target, "Mode": data,
+            "RW": !readonly, "Propagation": "",
+        }),
+    }
+}

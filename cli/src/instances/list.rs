@@ -1,0 +1,243 @@
+//! Rows of `ps`, and which instances are listed.
+
+use isola_runtime::engine::Instance;
+use isola_runtime::state::State;
+use isola_runtime::workload::{Isolation, UserMount};
+use serde_json::{Value, json};
+
+use crate::error::{Code, Failure, Result};
+use crate::filter::Filters;
+use crate::output::{Column, duration, elapsed_ms, local_time, since};
+
+/// Fields of a row with their headers: Docker's, and the wall.
+pub(crate) const FIELDS: &[Column] = &[
+    ("ID", "CONTAINER ID"),
+    ("Names", "NAMES"),
+    ("Image", "IMAGE"),
+    ("Command", "COMMAND"),
+    ("CreatedAt", "CREATED AT"),
+    ("RunningFor", "CREATED"),
+    ("Status", "STATUS"),
+    ("State", "STATE"),
+    ("Isolation", "ISOLATION"),
+    ("Ports", "PORTS"),
+    ("Labels", "LABELS"),
+    ("Mounts", "MOUNTS"),
+    ("Networks", "NETWORKS"),
+];
+
+/// Columns of the table.
+pub(crate) const SHOWN: &[&str] = &[
+    "ID",
+    "Image",
+    "Command",
+    "RunningFor",
+    "Status",
+    "Isolation",
+    "Ports",
+    "Names",
+];
+
+/// Keys of `ps --filter`.
+pub(crate) const FILTERS: &[&str] = &[
+    "id",
+    "name",
+    "label",
+    "status",
+    "exited",
+    "ancestor",
+    "isolation",
+    "before",
+    "since",
+];
+
+const STATES: &[&str] = &[
+    "created",
+    "running",
+    "paused",
+    "restarting",
+    "exited",
+    "dead",
+    "removing",
+];
+
+/// An instance as a row.
+pub(crate) fn row(instance: &Instance, no_trunc: bool) -> Value {
+    let record = &instance.record;
+    let workload = &record.workload;
+    let labels: Vec<String> = workload
+        .labels
+        .iter()
+        .map(|(k, v)| format!("{k}={v}"))
+        .collect();
+    let mounts: Vec<&str> = workload.mounts.iter().map(mounted).collect();
+    json!({
+        "ID": if no_trunc { record.id.as_str() } else { record.short_id() },
+        "Names": record.name,
+        "Image": workload.image,
+        "Command": command(&workload.args, no_trunc),
+        "CreatedAt": local_time(record.created_ms),
+        "RunningFor": since(record.created_ms),
+        "Status": status_text(instance),
+        "State": instance.status.state.as_str(),
+        "Isolation": workload.isolation.name(),
+        "Ports": "",
+        "Labels": labels.join(","),
+        "Mounts": mounts.join(","),
+        "Networks": network(instance),
+    })
+}
+
+fn mounted(mount: &UserMount) -> &str {
+    match mount {
+        UserMount::Bind { source, .. } => source,
+        UserMount::Tmpfs { target, .. } => target,
+    }
+}
+
+fn network(instance: &Instance) -> &'static str {
+    match instance.record.workload.network {
+        isola_runtime::workload::Network::None => "none",
+        isola_runtime::workload::Network::Host => "host",
+    }
+}
+
+/// The command in quotes, cut at twenty characters.
+fn command(args: &[String], no_trunc: bool) -> String {
+    let line = args.join(" ");
+    match no_trunc || line.chars().count() <= 20 {
+        true => format!("\"{line}\""),
+        false => format!("\"{}…\"", line.chars().take(19).collect::<String>()),
+    }
+}
+
+/// `Up 5 minutes`, `Exited (0) 2 hours ago`...
+fn status_text(instance: &Instance) -> String {
+    let status = &instance.status;
+    let code = status.exit_code.unwrap_or(0);
+    let up = || {
+        status
+            .started_ms
+            .map_or_else(String::new, |then| duration(elapsed_ms(then)))
+    };
+    let ended = || status.finished_ms.map_or_else(String::new, since);
+    match status.state {
+        State::Created => "Created".to_owned(),
+        State::Running => format!("Up {}", up()),
+        State::Paused => format!("Up {} (Paused)", up()),
+        State::Restarting => format!("Restarting ({code}) {}", ended()),
+        State::Exited => format!("Exited ({code}) {}", ended()),
+    }
+}
+
+/// Those of `all` (newest first) that are to be listed.
+pub(crate) fn select(
+    all: Vec<Instance>,
+    filters: &Filters,
+    stopped_too: bool,
+) -> Result<Vec<Instance>> {
+    filters.words("status", STATES)?;
+    filters.words("isolation", &Isolation::ALL.map(Isolation::name))?;
+    let before = bound(&all, filters, "before")?;
+    let since = bound(&all, filters, "since")?;
+    let exited = exit_codes(filters)?;
+    let stopped_too = stopped_too || filters.has("status") || filters.has("exited");
+    let fits = |instance: &Instance| {
+        let Instance { record, status } = instance;
+        let workload = &record.workload;
+        (stopped_too || status.state.is_live())
+            && filters.any("id", |id| record.id.starts_with(id.as_str()))
+            && filters.any("name", |name| {
+                record.name.contains(name.trim_start_matches('/'))
+            })
+            && filters.labels(&workload.labels)
+            && filters.any("status", |word| word == status.state.as_str())
+            && (exited.is_empty()
+                || status.state == State::Exited
+                    && status.exit_code.is_some_and(|code| exited.contains(&code)))
+            && filters.any("ancestor", |image| {
+                is_ancestor(image, &workload.image, &workload.image_id)
+            })
+            && filters.any("isolation", |word| word == workload.isolation.name())
+            && before.is_none_or(|time| record.created_ms < time)
+            && since.is_none_or(|time| record.created_ms > time)
+    };
+    Ok(all.into_iter().filter(fits).collect())
+}
+
+fn exit_codes(filters: &Filters) -> Result<Vec<i32>> {
+    let read = |text: &String| {
+        text.parse::<i32>().map_err(|_| {
+            Failure::new(
+                Code::Filter,
+                format!("the filter exited wants a number, not {text:?}"),
+            )
+        })
+    };
+    filters.values("exited").iter().map(read).collect()
+}
+
+/// The time at which the instance that a filter names was created.
+fn bound(all: &[Instance], filters: &Filters, key: &str) -> Result<Option<u64>> {
+    let Some(name) = filters.values(key).last() else {
+        return Ok(None);
+    };
+    let named = |instance: &&Instance| {
+        instance.record.name == *name
+            || (!name.is_empty() && instance.record.id.starts_with(name.as_str()))
+    };
+    match all.iter().find(named) {
+        Some(instance) => Ok(Some(instance.record.created_ms)),
+        None => Err(Failure::new(
+            Code::NoSuch,
+            format!("the filter {key}: no such instance: {name}"),
+        )),
+    }
+}
+
+/// Whether `wanted` names the image, with or without tag, or its id.
+fn is_ancestor(wanted: &str, image: &str, id: &str) -> bool {
+    let canonical = |name: &str| {
+        name.parse::<isola_images::Reference>()
+            .map(|name| name.to_string())
+            .ok()
+    };
+    let digits = wanted.strip_prefix("sha256:").unwrap_or(wanted);
+    let by_id = digits.len() >= 2 && id.trim_start_matches("sha256:").starts_with(digits);
+    wanted == image || by_id || canonical(wanted).is_some_and(|name| canonical(image) == Some(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_commands_are_cut() {
+        let args = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(command(&args("sleep 5"), false), "\"sleep 5\"");
+        assert_eq!(
+            command(&args("sh -c exec-something-long"), false),
+            "\"sh -c exec-somethin…\""
+        );
+        assert_eq!(
+            command(&args("sh -c exec-something-long"), true),
+            "\"sh -c exec-something-long\""
+        );
+    }
+
+    #[test]
+    fn an_ancestor_is_an_image_by_any_of_its_names() {
+        let id = "sha256:abcdef";
+        for (wanted, is) in [
+            ("debian", true),
+            ("debian:latest", true),
+            ("docker.io/library/debian", true),
+            ("abc", true),
+            ("sha256:abcdef", true),
+            ("debian:12", false),
+            ("deb", false),
+        ] {
+            assert_eq!(is_ancestor(wanted, "debian", id), is, "{wanted}");
+        }
+    }
+}
