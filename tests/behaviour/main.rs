@@ -1,0 +1,66 @@
+//! Behaviours of the built program, each on every wall that it applies to. Names
+//! are `WALL::FILE::BEHAVIOUR`; a word on the command line picks those that hold it.
+
+// These are tests, which the lint does not see without `#[test]`.
+#![allow(clippy::unwrap_used)]
+
+mod crash;
+mod images;
+mod life;
+mod limits;
+mod process;
+mod streams;
+mod walls;
+
+use isola_tests::{Behaviour, Env, Wall, walls};
+use libtest_mimic::{Arguments, Trial};
+
+/// Every file's behaviours.
+const ALL: &[(&str, &[Behaviour])] = &[
+    ("process", process::ALL),
+    ("life", life::ALL),
+    ("streams", streams::ALL),
+    ("limits", limits::ALL),
+    ("walls", walls::ALL),
+    ("crash", crash::ALL),
+    ("images", images::ALL),
+];
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let mut trials = Vec::new();
+    for wall in walls() {
+        for (file, behaviours) in ALL {
+            let wanted = behaviours
+                .iter()
+                .filter(|behaviour| behaviour.on.includes(wall));
+            trials.extend(wanted.map(|behaviour| trial(wall, file, *behaviour)));
+        }
+    }
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    isola_tests::remove_shared();
+    conclusion.exit();
+}
+
+fn trial(wall: Wall, file: &str, behaviour: Behaviour) -> Trial {
+    let name = format!("{}::{file}::{}", wall.name(), behaviour.name);
+    Trial::test(name.clone(), move || {
+        // QEMU's software CPU, on which every guest of these tests runs in the end,
+        // loses a guest now and then, and the lab's clock jumps under load. What fails
+        // is tried twice more, and it is said; what is broken fails every time.
+        for _ in 0..2 {
+            if std::panic::catch_unwind(|| attempt(wall, behaviour)).is_ok() {
+                return Ok(());
+            }
+            eprintln!("{name}: FAILED; one more try");
+        }
+        attempt(wall, behaviour);
+        Ok(())
+    })
+}
+
+fn attempt(wall: Wall, behaviour: Behaviour) {
+    let env = Env::new(wall);
+    (behaviour.test)(&env);
+    env.finish();
+}

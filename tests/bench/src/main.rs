@@ -1,0 +1,104 @@
+//! Compares with peers. Two programs that do the same are run in turns, so that
+//! a machine that slows down slows both down; what is told is the median of the
+//! ratios of neighbours, with its quartiles. Nothing here is asserted in a test.
+
+mod guest;
+mod load;
+mod memory;
+mod monitor;
+mod pairs;
+mod peers;
+mod programs;
+mod start;
+mod table;
+
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+use clap::Parser;
+
+use programs::Programs;
+use table::Row;
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+#[derive(Parser)]
+struct Args {
+    /// The folder of `isola` and its siblings
+    #[arg(long)]
+    programs: PathBuf,
+    /// Rounds of each pair
+    #[arg(long, default_value_t = 20)]
+    rounds: u32,
+    /// Run what needs a KVM that can run Linux
+    #[arg(long)]
+    lab: bool,
+    /// Only benches whose names contain one of these
+    filter: Vec<String>,
+}
+
+/// A bench: its name, and what gives its rows.
+type Bench = (&'static str, fn(&Programs, u32) -> Result<Vec<Row>>);
+
+const HERE: &[Bench] = &[
+    ("start", start::run),
+    ("load", load::run),
+    ("monitor", monitor::run),
+    ("memory", memory::run),
+];
+
+const LAB: &[Bench] = &[("guest", guest::run)];
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    if let Some(code) = leave_hybrid() {
+        return code;
+    }
+    let mut rows = Vec::new();
+    let mut failed = false;
+    for (name, run) in if args.lab { LAB } else { HERE } {
+        if !args.filter.is_empty() && !args.filter.iter().any(|f| name.contains(f.as_str())) {
+            continue;
+        }
+        eprintln!("bench: {name}");
+        let result = Programs::open(&args.programs).and_then(|p| run(&p, args.rounds));
+        match result {
+            Ok(more) => rows.extend(more),
+            Err(error) => {
+                eprintln!("bench: {name}: FAILED: {error}");
+                failed = true;
+            }
+        }
+    }
+    println!("{}", table::render(&rows));
+    ExitCode::from(u8::from(failed))
+}
+
+/// crun refuses cgroup layouts that are both versions at once. Where this host
+/// has one, everything runs in a mount namespace that shows version 1 alone,
+/// so that all have the same to do.
+fn leave_hybrid() -> Option<ExitCode> {
+    const MARK: &str = "ISOLA_BENCH_INSIDE";
+    let unified = "/sys/fs/cgroup/unified/cgroup.controllers";
+    if std::env::var_os(MARK).is_some() || !std::path::Path::new(unified).exists() {
+        return None;
+    }
+    let status = Command::new("unshare")
+        .args(["--mount", "--propagation", "private", "sh", "-c"])
+        .arg("umount /sys/fs/cgroup/unified; exec \"$0\" \"$@\"")
+        .args(std::env::args_os())
+        .env(MARK, "1")
+        .status();
+    match status {
+        Ok(status) => Some(ExitCode::from(
+            status
+                .code()
+                .and_then(|c| u8::try_from(c).ok())
+                .unwrap_or(1),
+        )),
+        Err(error) => {
+            eprintln!("bench: cannot run unshare: {error}");
+            None
+        }
+    }
+}
