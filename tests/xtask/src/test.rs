@@ -148,10 +148,17 @@ fn in_lab(workspace: &Workspace, test: &TestProgram, programs: &Path, args: &Arg
         jobs.push(job);
     }
     lab::prepare()?;
+    // A lab that crashed says nothing about the tests in it; it gets one more try.
+    let run = |job: &Job| {
+        lab::run(job).or_else(|error| {
+            eprintln!("=== {error}; one more try of its tests");
+            lab::run(job)
+        })
+    };
     let results: Vec<std::result::Result<u8, String>> = std::thread::scope(|scope| {
         let running: Vec<_> = jobs
             .iter()
-            .map(|job| scope.spawn(|| lab::run(job).map_err(|e| e.to_string())))
+            .map(|job| scope.spawn(|| run(job).map_err(|e| e.to_string())))
             .collect();
         let panicked = |_| Err("the lab's thread panicked".into());
         running

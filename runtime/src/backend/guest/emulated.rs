@@ -76,8 +76,12 @@ impl Backend for Emulated {
         let mut plan = Plan::make(context, Transport::VirtioPort, BOOT)?;
         // The software CPU shows the host's counter. A guest that measures its rate
         // on a busy host may get it wrong and hang.
-        plan.cmdline
-            .push_str(&format!(" tsc=reliable tsc_early_khz={}", tsc_khz()));
+        // QEMU up to 7.2 loses the flags register when something interrupts CMPXCHG16B,
+        // on which the kernel's allocator lives; without bit 141 it does without.
+        plan.cmdline.push_str(&format!(
+            " clearcpuid=141 tsc=reliable tsc_early_khz={}",
+            tsc_khz()
+        ));
         let failed = |error: std::io::Error| Error::system("make a socket", error);
         let (agent, agent_end) = UnixStream::pair().map_err(failed)?;
         let (console, console_end) = UnixStream::pair().map_err(failed)?;
