@@ -109,8 +109,7 @@ fn root() -> String {
     let text = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let line = text
         .lines()
-        .filter(|line| line.split(' ').nth(4) == Some("/"))
-        .next_back()
+        .rfind(|line| line.split(' ').nth(4) == Some("/"))
         .unwrap_or_default();
     let after = line.split_once(" - ").map_or("", |(_, after)| after);
     let kind = after.split(' ').next().unwrap_or_default();

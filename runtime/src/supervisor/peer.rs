@@ -13,6 +13,8 @@ impl Supervisor {
         }
     }
 
+    // It names the receiver; nothing is converted.
+    #[allow(clippy::wrong_self_convention)]
     pub(super) fn to_peer(&mut self, request: &Request) {
         self.peer_send(Frame::message(Kind::Request, request));
     }
