@@ -8,6 +8,7 @@ use isola_tests::{Env, Running, behaviours};
 behaviours![
     Every a_killed_supervisor_takes_the_wall_down,
     Every a_killed_supervisor_of_a_passing_instance,
+    Container a_passing_instance_whose_records_were_lost,
     Guests a_killed_monitor_ends_its_instance,
     Container a_killed_first_process_ends_its_instance,
     Every a_killed_command_line_leaves_the_instance,
@@ -57,6 +58,30 @@ fn a_killed_supervisor_of_a_passing_instance(env: &Env) {
     env.detached("aa", &["--rm"], &["sleep", "1000"]);
     kill(&env.inspect("aa", "{{.State.SupervisorPid}}"));
     until("--rm", || env.isola(["ps", "-aq"]).ok().stdout.is_empty());
+}
+
+/// Records of `--rm` instances are not synced: when the host goes down, it may lose
+/// the text that was in them. Here the supervisor goes down and the texts are emptied.
+fn a_passing_instance_whose_records_were_lost(env: &Env) {
+    for lost in ["config.json", "status.json"] {
+        let id = env.detached("aa", &["--rm"], &["sleep", "1000"]);
+        let folder = env.root().join("instances").join(&id);
+        kill(&env.inspect("aa", "{{.State.SupervisorPid}}"));
+        std::fs::write(folder.join(lost), "").unwrap();
+        until("--rm", || {
+            let all = env.isola(["ps", "-aq"]).ok().stdout;
+            all.is_empty() && !folder.exists()
+        });
+    }
+    let id = env.detached("kept", &[], &["sleep", "1000"]);
+    env.isola(["stop", "-t", "0", "kept"]).ok();
+    let file = env.root().join("instances").join(&id).join("config.json");
+    let text = std::fs::read(&file).unwrap();
+    std::fs::write(&file, "").unwrap();
+    let output = env.isola(["ps", "-aq"]);
+    assert!(output.stderr.contains("damaged"), "{output:?}");
+    std::fs::write(&file, text).unwrap();
+    assert_eq!(state(env, "kept"), "exited");
 }
 
 fn a_killed_monitor_ends_its_instance(env: &Env) {

@@ -23,7 +23,7 @@ use crate::cgroup::{Cgroup, DevicePolicy, Limits};
 use crate::error::{Error, Result};
 use crate::rootfs::{RootFs, unmount_root};
 use crate::state::Paths;
-use crate::workload::{Isolation, Restart, Workload};
+use crate::workload::{Isolation, Workload};
 
 /// How long killed processes may take to show as ended.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -125,8 +125,7 @@ fn mount_root(context: &LaunchContext<'_>) -> Result<MountedRoot> {
         work: &work,
         target: &target,
         namespace: namespace.as_ref().map(AsFd::as_fd),
-        // Its upper folder is removed when the run ends, come what may.
-        volatile: workload.auto_remove && workload.restart == Restart::No,
+        volatile: context.record.is_transient(),
     };
     root.mount()?;
     Ok(MountedRoot(target))

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -171,23 +172,30 @@ impl Cgroup {
             })
     }
 
-    /// Removes the groups of this instance from every hierarchy; `isola` above
-    /// them, too, when nothing else is in it.
+    /// Kills what is left in the groups of this instance and removes them from
+    /// every hierarchy; `isola` above them, too, when nothing else is in it.
     ///
     /// # Errors
     /// Processes that do not end, or a group that stays busy for ten seconds.
     pub fn destroy(&self) -> Result<()> {
-        self.kill()?;
-        let deadline = Instant::now() + PATIENCE;
-        let mut first = None;
-        for member in &self.members {
-            if let Err(error) = remove(&member.path, deadline) {
-                first.get_or_insert(error);
+        // Mostly all has ended before, and the kernel knows best whether it has: it
+        // keeps a group with a process in it.
+        let kept =
+            |member: &&Member| fs::remove_dir(&member.path).is_err_and(|error| !gone(&error));
+        let busy: Vec<&Member> = self.members.iter().filter(kept).collect();
+        let mut result = Ok(());
+        if !busy.is_empty() {
+            self.kill()?;
+            let deadline = Instant::now() + PATIENCE;
+            for member in busy {
+                result = result.and(remove(&member.path, deadline));
             }
+        }
+        for member in &self.members {
             // Others may have their groups in it.
             let _ = fs::remove_dir(member.mount.join(super::PARENT));
         }
-        first.map_or(Ok(()), Err)
+        result
     }
 }
 
@@ -213,10 +221,15 @@ fn remove(path: &Path, deadline: Instant) -> Result<()> {
 
 /// A group and all below it, parents first.
 fn below(path: &Path) -> Vec<PathBuf> {
+    /// Links of a folder without folders in it: its name and its `.`.
+    const CHILDLESS: u64 = 2;
     let mut all = vec![path.to_owned()];
     let mut next = 0;
     while let Some(folder) = all.get(next).cloned() {
         next += 1;
+        if fs::metadata(&folder).is_ok_and(|data| data.nlink() == CHILDLESS) {
+            continue;
+        }
         let entries = fs::read_dir(folder).into_iter().flatten().flatten();
         all.extend(
             entries

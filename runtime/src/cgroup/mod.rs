@@ -92,7 +92,8 @@ impl Cgroup {
     /// asked of it.
     pub fn create(id: &str, limits: &Limits, devices: &DevicePolicy) -> Result<Cgroup> {
         check_id(id)?;
-        if let Some(left) = Cgroup::find(id)? {
+        let layout = Layout::read()?;
+        if let Some(left) = Cgroup::find_in(&layout, id) {
             if !left.processes()?.is_empty() {
                 return Err(Error::new(
                     Kind::Conflict,
@@ -101,7 +102,6 @@ impl Cgroup {
             }
             left.destroy()?;
         }
-        let layout = Layout::read()?;
         let mut group = Cgroup {
             id: id.to_owned(),
             members: Vec::new(),
@@ -121,17 +121,20 @@ impl Cgroup {
     /// An id that is no plain name, a mount table that can't be read.
     pub fn find(id: &str) -> Result<Option<Cgroup>> {
         check_id(id)?;
-        let layout = Layout::read()?;
+        Ok(Cgroup::find_in(&Layout::read()?, id))
+    }
+
+    fn find_in(layout: &Layout, id: &str) -> Option<Cgroup> {
         let members: Vec<Member> = layout
             .used(true)
             .map(|hierarchy| member(hierarchy, id))
             .filter(|member| member.path.is_dir())
             .map(Member::refreshed)
             .collect();
-        Ok((!members.is_empty()).then(|| Cgroup {
+        (!members.is_empty()).then(|| Cgroup {
             id: id.to_owned(),
             members,
-        }))
+        })
     }
 
     /// Ids of all instances that have a group on this host.

@@ -6,7 +6,10 @@ use crate::backend::select;
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
 use crate::rootfs::RootLayer;
-use crate::state::{Lock, Record, Status, new_id, now_ms, random_name, valid_name, write_json};
+use crate::state::{
+    InstancePaths, Lock, Record, Status, new_id, now_ms, random_name, valid_name, write_json,
+    write_json_unsynced,
+};
 use crate::workload::{HostFacts, ImageFacts, Isolation, Options, WallCapabilities, resolve};
 
 use super::{Engine, Instance};
@@ -84,8 +87,7 @@ impl Engine {
         let files = self.files(instance);
         let new = self.paths.instance(&format!(".new-{}", record.id));
         super::private_folder(new.dir())?;
-        let written = write_json(&new.config(), record)
-            .and_then(|()| write_json(&new.status(), &instance.status))
+        let written = write_records(&new, instance)
             .and_then(|()| Lock::wait(&new.lock()).map(drop))
             .and_then(|()| self.names.claim(&record.name, &record.id))
             .and_then(|()| {
@@ -97,5 +99,20 @@ impl Engine {
             super::remove::clear(new.dir());
         }
         written
+    }
+}
+
+/// Writes what an instance starts with. What goes with its run need not outlive the
+/// host's: its folder is marked as such instead of being synced.
+fn write_records(files: &InstancePaths, instance: &Instance) -> Result<()> {
+    let Instance { record, status } = instance;
+    if record.is_transient() {
+        let mark = files.transient();
+        std::fs::File::create_new(&mark).map_err(|error| Error::io("write", &mark, error))?;
+        write_json_unsynced(&files.config(), record)?;
+        write_json_unsynced(&files.status(), status)
+    } else {
+        write_json(&files.config(), record)?;
+        write_json(&files.status(), status)
     }
 }

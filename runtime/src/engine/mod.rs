@@ -7,7 +7,7 @@ mod spawn;
 mod talk;
 
 pub use create::Create;
-pub use remove::remove_files;
+pub use remove::{hide_files, remove_files};
 pub use spawn::helper;
 pub use talk::{Launch, Session};
 
@@ -139,11 +139,17 @@ impl Engine {
     /// Reads an instance, after finding the truth if its supervisor has died.
     fn read(&self, id: &str) -> Result<Option<Instance>> {
         let files = self.paths.instance(id);
-        let Some(record) = read_json::<Record>(&files.config())? else {
-            return Ok(None);
+        let read = || -> Result<Option<(Record, Status)>> {
+            let record = read_json(&files.config())?;
+            Ok(record.zip(read_json(&files.status())?))
         };
-        let Some(status) = read_json::<Status>(&files.status())? else {
-            return Ok(None);
+        let (record, status) = match read() {
+            Ok(Some(found)) => found,
+            other if files.transient().exists() && self.clear_lost(id, &files)? => {
+                drop(other);
+                return Ok(None);
+            }
+            other => return other.map(|_| None),
         };
         if !status.state.is_live() && status.supervisor_pid.is_none() {
             return Ok(Some(Instance { record, status }));
@@ -153,6 +159,21 @@ impl Engine {
             None => Ok(read_json(&files.status())?.map(|status| Instance { record, status })),
             Some(lock) => self.recover(record, &lock),
         }
+    }
+
+    /// Removes what is left of a transient instance whose records, which are not
+    /// synced, the host lost when it went down. False when it lives.
+    fn clear_lost(&self, id: &str, files: &InstancePaths) -> Result<bool> {
+        let _root = Lock::wait(&self.paths.lock())?;
+        if files.lock().exists() && Lock::try_take(&files.lock())?.is_none() {
+            return Ok(false);
+        }
+        if let Some(cgroup) = Cgroup::find(id)? {
+            cgroup.destroy()?;
+        }
+        self.names.release_all(id);
+        crate::rootfs::remove_tree(files.dir())?;
+        Ok(true)
     }
 
     /// Cleans up after a supervisor that was killed. The caller holds the lock.

@@ -1,6 +1,6 @@
 //! Taking instances away.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Kind, Result};
@@ -128,13 +128,21 @@ impl Engine {
     }
 }
 
-/// Removes an instance's name and folder. The folder gets out of sight first: a
-/// crash half-way leaves something that the next command clears, not half an
-/// instance.
+/// Removes an instance's name and folder.
 ///
 /// # Errors
 /// The folder can't be renamed or emptied.
 pub fn remove_files(files: &InstancePaths, names: &Names, record: &Record) -> Result<()> {
+    remove_tree(&hide_files(files, names, record)?)
+}
+
+/// Takes an instance out of sight; what is returned is still to be removed. A
+/// crash before that leaves something that the next command clears, not half an
+/// instance.
+///
+/// # Errors
+/// The folder can't be renamed.
+pub fn hide_files(files: &InstancePaths, names: &Names, record: &Record) -> Result<PathBuf> {
     let dir = files.dir();
     let gone = dir.with_file_name(format!(".gone-{}", record.id));
     match std::fs::rename(dir, &gone) {
@@ -143,7 +151,7 @@ pub fn remove_files(files: &InstancePaths, names: &Names, record: &Record) -> Re
         Err(error) => return Err(Error::io("remove", dir, error)),
     }
     names.release(&record.name, &record.id);
-    remove_tree(&gone)
+    Ok(gone)
 }
 
 /// Removes what a killed command left, if it can be removed.

@@ -30,7 +30,10 @@ fn remove(path: &Path) -> io::Result<()> {
         Err(Errno::ISDIR | Errno::PERM) => {}
         Err(error) => return Err(error.into()),
     }
-    let top = open(CWD, path)?;
+    // Another process may be removing the same tree.
+    let Some(top) = open(CWD, path)? else {
+        return Ok(());
+    };
     let mut walk = Walk {
         top: &top,
         moved: 0,
@@ -90,7 +93,9 @@ impl Walk<'_> {
         if unlinkat(parent, name, AtFlags::REMOVEDIR).is_ok() {
             return Ok(());
         }
-        let folder = open(parent, name)?;
+        let Some(folder) = open(parent, name)? else {
+            return Ok(());
+        };
         self.empty(folder.as_fd(), depth + 1)?;
         match self.unlink(parent, name, AtFlags::REMOVEDIR) {
             // The next pass meets it again.
@@ -105,7 +110,7 @@ impl Walk<'_> {
             self.moved += 1;
             let new = CString::new(format!(".isola-{}", self.moved))?;
             match renameat(parent, name, self.top, &new) {
-                Ok(()) => return Ok(()),
+                Ok(()) | Err(Errno::NOENT) => return Ok(()),
                 // Such a name is in the tree already.
                 Err(Errno::NOTEMPTY | Errno::EXIST | Errno::NOTDIR) => {}
                 Err(error) => return Err(error.into()),
@@ -128,16 +133,22 @@ impl Walk<'_> {
     }
 }
 
-/// Opens a folder, not through a link, also one that its owner may not read.
-fn open<P: rustix::path::Arg + Copy>(parent: BorrowedFd<'_>, name: P) -> io::Result<OwnedFd> {
+/// Opens a folder, not through a link, also one that its owner may not read; `None`
+/// when it is gone.
+fn open<P: rustix::path::Arg + Copy>(
+    parent: BorrowedFd<'_>,
+    name: P,
+) -> io::Result<Option<OwnedFd>> {
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     match openat(parent, name, OFlags::RDONLY | flags, Mode::empty()) {
         Err(Errno::ACCESS) => {
             let handle = openat(parent, name, OFlags::PATH | flags, Mode::empty())?;
             rustix::fs::chmod(format!("/proc/self/fd/{}", handle.as_raw_fd()), Mode::RWXU)?;
-            Ok(openat(parent, name, OFlags::RDONLY | flags, Mode::empty())?)
+            let folder = openat(parent, name, OFlags::RDONLY | flags, Mode::empty())?;
+            Ok(Some(folder))
         }
-        other => Ok(other?),
+        Err(Errno::NOENT) => Ok(None),
+        other => Ok(Some(other?)),
     }
 }
 

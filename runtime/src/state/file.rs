@@ -17,6 +17,18 @@ use crate::error::{Error, Kind, Result};
 /// # Errors
 /// The system refused one of the steps; the old file is then still there.
 pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
+    replace(path, value, true)
+}
+
+/// As [`write_json`], but when the host goes down, the text may be lost or empty.
+///
+/// # Errors
+/// As there.
+pub fn write_json_unsynced<T: Serialize>(path: &Path, value: &T) -> Result<()> {
+    replace(path, value, false)
+}
+
+fn replace<T: Serialize>(path: &Path, value: &T, sync: bool) -> Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let mut text = serde_json::to_vec(value).map_err(|error| {
         Error::new(
@@ -28,10 +40,19 @@ pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
     let mut file = tempfile::NamedTempFile::new_in(folder)
         .map_err(|error| Error::io("write in", folder, error))?;
     file.write_all(&text)
-        .and_then(|()| file.as_file().sync_all())
+        .and_then(|()| {
+            if sync {
+                file.as_file().sync_all()
+            } else {
+                Ok(())
+            }
+        })
         .map_err(|error| Error::io("write", path, error))?;
     file.persist(path)
         .map_err(|error| Error::io("write", path, error.error))?;
+    if !sync {
+        return Ok(());
+    }
     File::open(folder)
         .and_then(|folder| folder.sync_all())
         .map_err(|error| Error::io("sync", folder, error))

@@ -11,7 +11,7 @@ mod names;
 mod paths;
 mod record;
 
-pub use file::{Lock, read_json, write_json};
+pub use file::{Lock, read_json, write_json, write_json_unsynced};
 pub use names::{Names, random_name, valid_name};
 pub use paths::{DEFAULT_ROOT, InstancePaths, Paths};
 pub use record::{Record, State, Status, new_id, now_ms};

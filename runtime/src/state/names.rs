@@ -66,6 +66,14 @@ impl Names {
         ))
     }
 
+    /// Takes back every name that is `id`'s.
+    pub fn release_all(&self, id: &str) {
+        let entries = std::fs::read_dir(&self.folder).into_iter().flatten();
+        for entry in entries.flatten() {
+            self.release(&entry.file_name().to_string_lossy(), id);
+        }
+    }
+
     /// Takes a name back, if it is `id`'s.
     pub fn release(&self, name: &str, id: &str) {
         let link = self.folder.join(name);

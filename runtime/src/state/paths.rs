@@ -77,6 +77,11 @@ impl InstancePaths {
         self.dir.join("config.json")
     }
 
+    /// Marks a folder whose records are not synced ([`super::Record::is_transient`]).
+    pub fn transient(&self) -> PathBuf {
+        self.dir.join("transient")
+    }
+
     /// What became of it ([`super::Status`]).
     pub fn status(&self) -> PathBuf {
         self.dir.join("status.json")

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::rootfs::RootLayer;
-use crate::workload::Workload;
+use crate::workload::{Restart, Workload};
 
 /// Fixed when the instance is created, but for its name.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,6 +26,12 @@ pub struct Record {
 }
 
 impl Record {
+    /// It goes with its run, whatever ends that: nothing of it must outlive a crash
+    /// of the host.
+    pub fn is_transient(&self) -> bool {
+        self.workload.auto_remove && self.workload.restart == Restart::No
+    }
+
     /// The first twelve digits, as people say it.
     pub fn short_id(&self) -> &str {
         self.id.get(..12).unwrap_or(&self.id)

@@ -76,6 +76,7 @@ fn prepare(root: PathBuf, id: &str, lock: OwnedFd) -> Result<Supervisor> {
         sandbox: None,
         cgroup: None,
         hold: false,
+        hidden: None,
         terminal: None,
         log,
         input: Input::default(),

@@ -6,7 +6,7 @@ use isola_proto::{ErrorKind, Event, ExitStatus, Failure, Program, Request};
 
 use crate::backend::{self, LaunchContext, SandboxEnd};
 use crate::cgroup::Cgroup;
-use crate::engine::remove_files;
+use crate::engine::hide_files;
 use crate::error::Result;
 use crate::state::{State, now_ms};
 use crate::workload::{Surroundings, sandbox_spec};
@@ -193,6 +193,12 @@ impl Supervisor {
             self.status.state = State::Exited;
             return self.rest(|_| {});
         }
+        // The next run gets the same group.
+        if let Some(cgroup) = &self.cgroup
+            && let Err(error) = cgroup.kill()
+        {
+            eprintln!("isola-supervisor: {error}");
+        }
         self.backoff = restart::next_wait(self.backoff, run);
         self.status.state = State::Restarting;
         self.status.restart_count = count + 1;
@@ -214,11 +220,6 @@ impl Supervisor {
             self.sandbox = Some(sandbox);
             self.peer_frames();
             self.sandbox = None;
-        }
-        if let Some(cgroup) = &self.cgroup
-            && let Err(error) = cgroup.kill()
-        {
-            eprintln!("isola-supervisor: {error}");
         }
         if let Err(error) = self.log.finish() {
             eprintln!("isola-supervisor: cannot write the log: {error}");
@@ -264,8 +265,11 @@ impl Supervisor {
         self.status.supervisor_pid = None;
         self.status.pid = None;
         if self.record.workload.auto_remove && !self.hold {
-            if let Err(error) = remove_files(&self.paths, &self.names, &self.record) {
-                eprintln!("isola-supervisor: {error}");
+            // Gone for everybody from here on; the tree is taken apart when nobody
+            // waits any more.
+            match hide_files(&self.paths, &self.names, &self.record) {
+                Ok(hidden) => self.hidden = Some(hidden),
+                Err(error) => eprintln!("isola-supervisor: {error}"),
             }
         } else {
             self.write_status();

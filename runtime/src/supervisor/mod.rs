@@ -21,6 +21,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use isola_init::stream::PollSet;
@@ -28,7 +29,8 @@ use isola_init::stream::PollSet;
 use crate::backend::Sandbox;
 use crate::cgroup::Cgroup;
 use crate::error::Result;
-use crate::state::{InstancePaths, Lock, Names, Record, Status, write_json};
+use crate::rootfs::remove_tree;
+use crate::state::{InstancePaths, Lock, Names, Record, Status, write_json, write_json_unsynced};
 
 use clients::{Address, Clients};
 use input::Input;
@@ -82,6 +84,8 @@ struct Supervisor {
     cgroup: Option<Cgroup>,
     /// An idle process instead of the workload; the record stays as it is.
     hold: bool,
+    /// The removed instance's folder, out of sight.
+    hidden: Option<PathBuf>,
     terminal: Option<isola_proto::spec::TermSize>,
     log: LogWriter,
     input: Input,
@@ -117,7 +121,10 @@ impl Supervisor {
                 .map_err(|error| crate::Error::system("serve the instance", error))?;
         }
         self.clients.flush(Duration::from_secs(2));
-        Ok(())
+        match self.hidden.take() {
+            Some(hidden) => remove_tree(&hidden),
+            None => Ok(()),
+        }
     }
 
     fn register(&mut self, set: &mut PollSet) {
@@ -205,7 +212,11 @@ impl Supervisor {
     }
 
     fn write_status(&self) {
-        if let Err(error) = write_json(&self.paths.status(), &self.status) {
+        let written = match self.record.is_transient() {
+            true => write_json_unsynced(&self.paths.status(), &self.status),
+            false => write_json(&self.paths.status(), &self.status),
+        };
+        if let Err(error) = written {
             eprintln!("isola-supervisor: {error}");
         }
     }
