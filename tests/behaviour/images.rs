@@ -1,8 +1,10 @@
 //! Images: made, named, saved, loaded, removed, and broken ones refused.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use isola_tests::{Env, behaviours, busybox_layer};
+use isola_tests::{Env, Ledger, Output, behaviours, busybox_layer};
 
 behaviours![
     Once saved_and_loaded_images_are_the_same,
@@ -12,6 +14,8 @@ behaviours![
     Once unknown_images_are_an_error,
     Once broken_archives_are_refused,
     Once a_flipped_bit_is_found,
+    Once a_flipped_bit_in_a_layer_is_found,
+    Once a_full_disk_leaves_nothing,
 ];
 
 fn id(env: &Env, image: &str) -> String {
@@ -151,6 +155,83 @@ fn a_flipped_bit_is_found(env: &Env) {
         std::fs::write(&path, whole).unwrap();
         env.run(&[], &["true"]).ok();
     }
+}
+
+fn a_flipped_bit_in_a_layer_is_found(env: &Env) {
+    let mut blobs = files(&env.root().join("images/blobs"), "");
+    blobs.sort_by_key(|path| path.metadata().unwrap().len());
+    let layer = blobs.last().unwrap();
+    let mut bytes = std::fs::read(layer).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x10;
+    // A file of its own: the other tests share this one.
+    std::fs::remove_file(layer).unwrap();
+    std::fs::write(layer, bytes).unwrap();
+    let file = env.files().join("box.tar");
+    env.isola(["save", "-o", file.to_str().unwrap(), "box"])
+        .fails(1, "digest");
+    assert!(!file.exists(), "half an archive");
+}
+
+/// A small file system, unmounted when dropped.
+struct Disk(PathBuf);
+
+impl Disk {
+    fn new(env: &Env, size: &str) -> Disk {
+        let path = env.files().join("disk");
+        std::fs::create_dir(&path).unwrap();
+        let disk = Disk(path);
+        disk.mount(&format!("size={size}"));
+        disk
+    }
+
+    fn mount(&self, options: &str) {
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", options, "small"]);
+        assert!(mount.arg(&self.0).status().unwrap().success());
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+fn a_full_disk_leaves_nothing(env: &Env) {
+    let disk = Disk::new(env, "1m");
+    let root = disk.0.join("root");
+    let isola = |words: &[&str], input: &[u8]| {
+        Output::of(env.command(words).env("ISOLA_ROOT", &root), input)
+    };
+    let full = |output: Output, code| {
+        let output = output.exits(code);
+        let said =
+            |line: &str| line.starts_with("error: ") && line.to_lowercase().contains("no space");
+        assert!(output.stderr.lines().any(said), "{output:?}");
+    };
+    let kept = || {
+        let all = files(&disk.0, "").into_iter();
+        let size = all.map(|path| path.metadata().unwrap().len()).sum::<u64>();
+        size / 1024
+    };
+    let archive = busybox_layer();
+    full(isola(&["import", "-", "box"], &archive), 1);
+    assert_eq!(kept(), 0, "{:?}", files(&disk.0, ""));
+    disk.mount("remount,size=32m");
+    isola(&["import", "-", "box"], &archive).ok();
+    // The image is there, and no room for a record.
+    let fill = std::fs::File::create(disk.0.join("fill")).unwrap();
+    while (&fill).write(&[0; 4096]).is_ok() {}
+    let before = kept();
+    for words in [
+        &["run", "--rm", "box", "true"][..],
+        &["create", "box", "true"],
+    ] {
+        full(isola(words, b""), 125);
+        assert_eq!(kept(), before);
+    }
+    Ledger::new(&root).check();
 }
 
 /// Files below a folder with this end of name.

@@ -4,7 +4,9 @@
 // These are tests, which the lint does not see without `#[test]`.
 #![allow(clippy::unwrap_used)]
 
+mod attacks;
 mod crash;
+mod debian;
 mod images;
 mod life;
 mod limits;
@@ -22,8 +24,10 @@ const ALL: &[(&str, &[Behaviour])] = &[
     ("streams", streams::ALL),
     ("limits", limits::ALL),
     ("walls", walls::ALL),
+    ("attacks", attacks::ALL),
     ("crash", crash::ALL),
     ("images", images::ALL),
+    ("debian", debian::ALL),
 ];
 
 fn main() {

@@ -22,7 +22,7 @@ behaviours![
 
 /// Imports the small image as `odd`, without the paths in `without`, with these
 /// links in it.
-fn odd_image(env: &Env, without: &[&str], links: &[(&str, &str)], change: &[&str]) {
+pub(crate) fn odd_image(env: &Env, without: &[&str], links: &[(&str, &str)], change: &[&str]) {
     let usual = busybox_layer();
     let mut archive = tar::Builder::new(Vec::new());
     for entry in tar::Archive::new(&usual[..]).entries().unwrap() {
@@ -61,7 +61,7 @@ fn odd_image(env: &Env, without: &[&str], links: &[(&str, &str)], change: &[&str
     env.isola_with(words, &archive).ok();
 }
 
-fn run_odd(env: &Env, options: &[&str], script: &str) -> isola_tests::Output {
+pub(crate) fn run_odd(env: &Env, options: &[&str], script: &str) -> isola_tests::Output {
     let words = [&["run", "--rm"], options, &["odd", "/bin/sh", "-c", script]].concat();
     env.isola(words)
 }

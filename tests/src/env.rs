@@ -124,6 +124,36 @@ impl Env {
         }
     }
 
+    /// Adds the image `debian` to the root: packages of a distribution, among them
+    /// nginx, redis, postgresql, python3 and curl. `cargo xtask test` prepares it
+    /// and names its folder in `ISOLA_TEST_DEBIAN`.
+    ///
+    /// # Panics
+    /// It was not prepared.
+    pub fn add_debian(&self) {
+        let from = std::env::var_os("ISOLA_TEST_DEBIAN")
+            .expect("ISOLA_TEST_DEBIAN is not set: `cargo xtask test` makes that folder");
+        let from = Path::new(&from).join("images");
+        let to = self.root().join("images");
+        for folder in ["blobs/sha256", "layers"] {
+            link_tree(&from.join(folder), &to.join(folder));
+        }
+        let index = |folder: &Path| -> serde_json::Value {
+            let text = std::fs::read(folder.join("index.json")).expect("an index");
+            serde_json::from_slice(&text).expect("an index")
+        };
+        let (mut all, more) = (index(&to), index(&from));
+        let list = all["manifests"].as_array_mut().expect("a list");
+        list.extend(
+            more["manifests"]
+                .as_array()
+                .expect("a list")
+                .iter()
+                .cloned(),
+        );
+        std::fs::write(to.join("index.json"), all.to_string()).expect("the index");
+    }
+
     /// The wall of this run.
     pub fn wall(&self) -> Wall {
         self.wall
@@ -307,9 +337,31 @@ fn link_tree(from: &Path, to: &Path) {
                 .is_some_and(|dir| dir.ends_with("sha256"))
             || from.ends_with("templates")
         {
-            std::fs::hard_link(entry.path(), target).expect("a link");
+            link(&entry.path(), &target);
         } else {
             std::fs::copy(entry.path(), target).expect("a copy");
         }
+    }
+}
+
+/// A hard link, or where the file is on another file system (a folder of the host
+/// in the lab) a symbolic one. One that is there already stays.
+fn link(from: &Path, to: &Path) {
+    use std::io::ErrorKind;
+    let linked = match std::fs::hard_link(from, to) {
+        Err(error) if error.kind() == ErrorKind::CrossesDevices => {
+            std::os::unix::fs::symlink(from, to)
+        }
+        other => other,
+    };
+    match linked {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+            panic!(
+                "cannot link {} to {}: {error}",
+                to.display(),
+                from.display()
+            )
+        }
+        _ => {}
     }
 }

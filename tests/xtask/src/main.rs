@@ -1,6 +1,7 @@
 //! Developer tasks. `cargo xtask help` lists them.
 
 mod build;
+mod debian;
 mod delegate;
 mod demo;
 mod kernel;

@@ -2,7 +2,7 @@
 //! machine has, and the same behaviour tests on the vm wall in the lab.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use crate::build::{self, TestProgram};
 use crate::lab::{self, Job};
 use crate::process::{capture, run};
 use crate::workspace::{Workspace, cargo};
-use crate::{kernel, setup};
+use crate::{debian, kernel, setup};
 
 /// The longest that the behaviour tests may take in the lab.
 const LAB_TIME: Duration = Duration::from_secs(40 * 60);
@@ -65,13 +65,18 @@ pub(crate) fn main(args: &Args) -> Result {
         part("unit tests", &mut || unit(&workspace, args));
     }
     let mut tests = Vec::new();
+    let mut files = Files {
+        programs,
+        debian: PathBuf::new(),
+    };
     if !args.no_host || !args.no_lab {
         tests = build::behaviour_tests(&workspace)?;
+        files.debian = debian::ensure(&workspace, &files.programs)?;
     }
     if !args.no_host {
         for test in &tests {
             part(&format!("behaviour tests here: {}", test.name), &mut || {
-                here(test, &programs, args)
+                here(test, &files, args)
             });
         }
     }
@@ -79,7 +84,7 @@ pub(crate) fn main(args: &Args) -> Result {
         for test in &tests {
             part(
                 &format!("behaviour tests in the lab: {}", test.name),
-                &mut || in_lab(&workspace, test, &programs, args),
+                &mut || in_lab(&workspace, test, &files, args),
             );
         }
     }
@@ -111,24 +116,37 @@ fn unit_once(workspace: &Workspace, args: &Args) -> Result<()> {
     run(&mut command)
 }
 
-/// What the behaviour tests read; `tests/src/` says the same.
-fn variables(programs: &Path) -> Vec<(&'static str, String)> {
-    let folder = programs.to_string_lossy().into_owned();
-    vec![("ISOLA_TEST_BIN", folder)]
+/// What behaviour tests take.
+struct Files {
+    /// Folder of the built programs.
+    programs: PathBuf,
+    /// Data root with the image `debian`.
+    debian: PathBuf,
 }
 
-fn here(test: &TestProgram, programs: &Path, args: &Args) -> Result<()> {
-    let names = Names::of(test, programs, HERE_WALLS, &args.filter)?;
+impl Files {
+    /// What the behaviour tests read; `tests/src/` says the same.
+    fn variables(&self) -> [(&'static str, String); 2] {
+        let text = |path: &Path| path.to_string_lossy().into_owned();
+        [
+            ("ISOLA_TEST_BIN", text(&self.programs)),
+            ("ISOLA_TEST_DEBIAN", text(&self.debian)),
+        ]
+    }
+}
+
+fn here(test: &TestProgram, files: &Files, args: &Args) -> Result<()> {
+    let names = Names::of(test, files, HERE_WALLS, &args.filter)?;
     run(Command::new(&test.path)
-        .envs(variables(programs))
+        .envs(files.variables())
         .env("ISOLA_TEST_WALLS", HERE_WALLS)
         .args(names.share(0, 1)))
 }
 
 /// Runs a test program in as many labs as this machine has processors for, each
 /// with its share of the tests: a lab has one processor only.
-fn in_lab(workspace: &Workspace, test: &TestProgram, programs: &Path, args: &Args) -> Result<()> {
-    let names = Names::of(test, programs, LAB_WALLS, &args.filter)?;
+fn in_lab(workspace: &Workspace, test: &TestProgram, files: &Files, args: &Args) -> Result<()> {
+    let names = Names::of(test, files, LAB_WALLS, &args.filter)?;
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let labs = processors.min(MOST_LABS).min(names.wanted.len());
     eprintln!("{} tests in {labs} labs", names.wanted.len());
@@ -137,12 +155,13 @@ fn in_lab(workspace: &Workspace, test: &TestProgram, programs: &Path, args: &Arg
         let mut command = vec![test.path.to_string_lossy().into_owned()];
         command.extend(names.share(lab, labs));
         let mut job = Job::new(workspace, command)?;
-        for (name, value) in variables(programs) {
+        for (name, value) in files.variables() {
             job.env(name, &value);
         }
         job.env("ISOLA_TEST_WALLS", LAB_WALLS);
         // On the scratch disk: the lab's memory is for guests.
         job.env("TMPDIR", "/var/tmp");
+        job.share(&files.debian, false)?;
         job.take_kernel()?;
         job.timeout = LAB_TIME;
         jobs.push(job);
@@ -184,10 +203,10 @@ struct Names {
 }
 
 impl Names {
-    fn of(test: &TestProgram, programs: &Path, walls: &str, filter: &[String]) -> Result<Names> {
+    fn of(test: &TestProgram, files: &Files, walls: &str, filter: &[String]) -> Result<Names> {
         let text = capture(
             Command::new(&test.path)
-                .envs(variables(programs))
+                .envs(files.variables())
                 .env("ISOLA_TEST_WALLS", walls)
                 .args(["--list", "--format", "terse"]),
         )?;
