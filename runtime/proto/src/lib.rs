@@ -4,11 +4,13 @@
 
 pub mod frame;
 pub mod message;
+pub mod net;
 pub mod spec;
 
 pub use frame::{Decoder, Frame, FrameError, Kind};
 pub use message::{ErrorKind, Event, ExitStatus, Failure, Request};
+pub use net::{Interface, Mac};
 pub use spec::{ProcessSpec, Program, RootSpec, SandboxSpec};
 
 /// Version of the protocol. Both sides send theirs first and refuse another.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;

@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::net::Interface;
 use crate::spec::{ProcessSpec, SandboxSpec, TermSize};
 
 /// Towards the side that runs processes.
@@ -66,6 +67,14 @@ pub enum Request {
     Usage {
         /// Number of the request.
         id: u32,
+    },
+    /// Set these links of the sandbox up as said; links that are not named stay as
+    /// they are. Answered by [`Event::Done`] or [`Event::Failed`].
+    Interfaces {
+        /// Number of the request.
+        id: u32,
+        /// The links.
+        interfaces: Vec<Interface>,
     },
     /// To an agent only: end all processes, sync, remount read-only, power off.
     Shutdown,
@@ -234,6 +243,14 @@ pub struct GuestSpec {
     pub layers: Vec<String>,
     /// Block device with the writable layer (ext4), as device name (`vdb`).
     pub writable: Option<String>,
+    /// Block devices with an ext4 file system each (`vdc`), mounted on
+    /// [`crate::spec::VOLUMES`]`/N` for the N-th of them.
+    pub volumes: Vec<String>,
+    /// Tag of the virtio-fs device with the host's folders, mounted on
+    /// [`crate::spec::SHARES`].
+    pub shares: Option<String>,
+    /// Links to networks.
+    pub interfaces: Vec<Interface>,
     /// Largest number of processes in the sandbox.
     pub pids_limit: Option<u64>,
     /// CPUs that the sandbox may use in percent of one (`--cpus 1.5` is 150).

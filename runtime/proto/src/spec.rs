@@ -4,6 +4,11 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Where a guest's agent mounts the virtio-fs device with folders of the host.
+pub const SHARES: &str = "/run/isola/shares";
+/// Where a guest's agent mounts the disks of block volumes, by number.
+pub const VOLUMES: &str = "/run/isola/volumes";
+
 /// A set of surroundings and the first process in it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SandboxSpec {

@@ -69,6 +69,7 @@ fn guest_spec() -> GuestSpec {
         writable: Some("vdb".into()),
         pids_limit: Some(64),
         cpu_percent: Some(150),
+        ..GuestSpec::default()
     }
 }
 

@@ -203,6 +203,9 @@ fn guest(workload: &Workload, layers: usize) -> Result<GuestSpec> {
             .map(|number| format!("{LAYERS}{number}"))
             .collect(),
         writable: Some(WRITABLE.to_owned()),
+        volumes: Vec::new(),
+        shares: None,
+        interfaces: Vec::new(),
         pids_limit: workload.resources.pids,
         cpu_percent: cpus.map(|milli| milli.div_ceil(10)),
     })
