@@ -6,7 +6,7 @@
 use std::cell::Cell;
 use std::fs;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use isola_init::server::{Filter, Server, Spawner, list_processes};
 use isola_init::stream::{Peer, PollSet};
 use isola_init::{Child, Launch, Pid, Root, Streams, Target};
 use isola_proto::message::{Process, Usage};
-use isola_proto::{ErrorKind, Failure, ProcessSpec, SandboxSpec};
+use isola_proto::{ErrorKind, Failure, Interface, ProcessSpec, SandboxSpec};
 use rustix::mount::{FsOpenFlags, fsopen};
 
 use super::{Backend, LaunchContext, Sandbox, SandboxEnd, Unusable};
@@ -75,6 +75,7 @@ impl Backend for Container {
             root,
             cgroup: context.cgroup.clone(),
             target: None,
+            netns: None,
             pid: Rc::clone(&pid),
         };
         Ok(Box::new(ContainerSandbox {
@@ -227,6 +228,8 @@ struct ContainerSpawner {
     cgroup: Cgroup,
     /// The first process, once it was started.
     target: Option<Target>,
+    /// Its network namespace, unless it is the host's.
+    netns: Option<OwnedFd>,
     pid: Rc<Cell<Option<i32>>>,
 }
 
@@ -241,8 +244,16 @@ impl Spawner for ContainerSpawner {
         streams: Streams,
     ) -> std::result::Result<Child, Failure> {
         let entry = self.cgroup.entry().map_err(setup)?;
-        // It is born in its cgroups; nothing is left to do for `enter`.
-        let mut enter = |_: Pid| Ok(());
+        // It is born in its cgroups. Its network is taken hold of while it waits:
+        // later it may be gone before we look.
+        let mut netns = None;
+        let mut enter = |pid: Pid| {
+            let path = format!("/proc/{}/ns/net", pid.as_raw_nonzero());
+            if spec.namespaces.net {
+                netns = Some(OwnedFd::from(fs::File::open(path)?));
+            }
+            Ok(())
+        };
         let mut launch = Launch::new(spec, Root::Path(self.root.0.clone()), streams, &mut enter);
         launch.cgroup = entry.unified;
         launch.tasks = entry.tasks;
@@ -257,6 +268,7 @@ impl Spawner for ContainerSpawner {
         })?;
         self.pid.set(Some(target.pid.as_raw_nonzero().get()));
         self.target = Some(target);
+        self.netns = netns;
         Ok(child)
     }
 
@@ -295,6 +307,16 @@ impl Spawner for ContainerSpawner {
             (usage.net_rx, usage.net_tx) = network(&table);
         }
         Ok(usage)
+    }
+
+    fn interfaces(&mut self, interfaces: &[Interface]) -> std::result::Result<(), Failure> {
+        let invalid = |message| Err(Failure::new(ErrorKind::Invalid, message));
+        match &self.netns {
+            None if self.target.is_none() => invalid("the container was not started"),
+            None => invalid("the container has no network namespace of its own"),
+            Some(_) if interfaces.is_empty() => Ok(()),
+            Some(_) => invalid("links can't be set up by this supervisor"),
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //! makes, with the guest's own tree and control group.
 
 use isola_proto::message::{Process, Usage};
-use isola_proto::{ErrorKind, Failure, ProcessSpec, SandboxSpec};
+use isola_proto::{ErrorKind, Failure, Interface, ProcessSpec, SandboxSpec};
 use rustix::process::Pid;
 
 use super::cgroup::Group;
@@ -34,8 +34,13 @@ impl Spawner for Guest {
     fn start(&mut self, spec: &SandboxSpec, streams: Streams) -> Result<Child, Failure> {
         let group = self.group()?;
         let mut enter = |pid: Pid| group.add(pid);
+        // The guest's links are in its own network namespace, which serves this
+        // sandbox alone: a new one would have nothing but a loopback device.
+        let netns = std::fs::File::open("/proc/self/ns/net")
+            .map_err(|error| setup(format!("can't open the guest's network: {error}")))?;
         let child = launch(Launch {
             own_kernel: true,
+            netns: Some(netns.into()),
             ..Launch::new(spec, Root::Path(disks::ROOT.into()), streams, &mut enter)
         })?;
         let target = Target::of(&child, &spec.namespaces);
@@ -59,5 +64,12 @@ impl Spawner for Guest {
 
     fn usage(&mut self) -> Result<Usage, Failure> {
         Ok(self.group()?.usage())
+    }
+
+    fn interfaces(&mut self, interfaces: &[Interface]) -> Result<(), Failure> {
+        match interfaces.is_empty() {
+            true => Ok(()),
+            false => Err(setup("links can't be set up by this agent".to_owned())),
+        }
     }
 }

@@ -149,6 +149,10 @@ impl<S: Spawner> Server<S> {
                 Ok(usage) => self.outbox.event(&Event::Usage { id, usage }),
                 Err(failure) => self.outbox.request_failed(id, failure),
             },
+            Request::Interfaces { id, interfaces } => match self.spawner.interfaces(&interfaces) {
+                Ok(()) => self.outbox.event(&Event::Done { id }),
+                Err(failure) => self.outbox.request_failed(id, failure),
+            },
             Request::Boot { id, .. } => {
                 let failure = invalid("can't boot: this is no guest, or it is up already");
                 self.outbox.request_failed(id, failure);
@@ -169,9 +173,10 @@ impl<S: Spawner> Server<S> {
     fn refuse(&mut self, request: &Request) {
         let (channel, id) = match request {
             Request::Start { channel, .. } | Request::Exec { channel, .. } => (*channel, 0),
-            Request::Boot { id, .. } | Request::Processes { id } | Request::Usage { id } => {
-                (0, *id)
-            }
+            Request::Boot { id, .. }
+            | Request::Processes { id }
+            | Request::Usage { id }
+            | Request::Interfaces { id, .. } => (0, *id),
             _ => return,
         };
         self.outbox.event(&Event::Failed {

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use isola_proto::message::{Process, Usage};
-use isola_proto::{ErrorKind, Failure, Kind, ProcessSpec, SandboxSpec};
+use isola_proto::{ErrorKind, Failure, Interface, Kind, ProcessSpec, SandboxSpec};
 use rustix::fs::{Mode, OFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer};
@@ -38,6 +38,12 @@ pub trait Spawner {
     /// # Errors
     /// The failure that the asking side is told.
     fn usage(&mut self) -> Result<Usage, Failure>;
+
+    /// Sets links of the sandbox up; those that are not named stay as they are.
+    ///
+    /// # Errors
+    /// The failure that the asking side is told.
+    fn interfaces(&mut self, interfaces: &[Interface]) -> Result<(), Failure>;
 }
 
 /// The server's ends of a process's streams.

@@ -5,9 +5,9 @@ mod bench;
 use std::os::fd::AsFd;
 use std::time::Instant;
 
-use isola_proto::ExitStatus;
 use isola_proto::frame::WINDOW;
 use isola_proto::spec::TermSize;
+use isola_proto::{ExitStatus, Interface, Mac};
 use rustix::process::Pid;
 
 use super::*;
@@ -204,15 +204,46 @@ fn senseless_requests_are_refused_one_by_one() {
     assert_eq!(bench.failures().last(), Some(&(3, 0, Invalid)));
 }
 
+fn link(name: &str) -> Interface {
+    Interface {
+        hardware: Mac([2, 0, 0, 0, 0, 1]),
+        name: name.to_owned(),
+        mac: None,
+        addresses: Vec::new(),
+        gateways: Vec::new(),
+        mtu: None,
+        up: true,
+    }
+}
+
+#[test]
+fn links_are_answered_by_the_requests_number() {
+    let mut bench = Bench::new();
+    for (id, name) in [(3, "eth0"), (4, "odd")] {
+        let interfaces = vec![link(name)];
+        bench.request(Request::Interfaces { id, interfaces });
+    }
+    bench.for_a_while();
+    assert_eq!(bench.events()[0], Event::Done { id: 3 });
+    assert_eq!(bench.failures(), [(0, 4, ErrorKind::Setup)]);
+}
+
 #[test]
 fn another_version_is_refused() {
     let mut bench = Bench::new();
     bench.request(Request::Hello { version: 99 });
     bench.start(1, process(&["true"]));
+    bench.request(Request::Interfaces {
+        id: 5,
+        interfaces: vec![link("eth0")],
+    });
     bench.for_a_while();
     assert!(matches!(bench.events()[0], Event::Hello { .. }));
     use ErrorKind::Invalid;
-    assert_eq!(bench.failures(), [(0, 0, Invalid), (1, 0, Invalid)]);
+    assert_eq!(
+        bench.failures(),
+        [(0, 0, Invalid), (1, 0, Invalid), (0, 5, Invalid)]
+    );
     bench.request(Request::Hello {
         version: isola_proto::VERSION,
     });
