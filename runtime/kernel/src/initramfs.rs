@@ -17,6 +17,10 @@ use crate::store::{Kernel, hash_file};
 /// several builds of the tool may share a folder of kernels.
 const KEPT: usize = 8;
 
+/// Counted up when [`pack`] puts something else beside agent and modules: archives
+/// of an older tool are not taken then.
+const LAYOUT: u8 = 2;
+
 /// What a guest is started from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BootFiles {
@@ -27,7 +31,7 @@ pub struct BootFiles {
 }
 
 /// Writes an initramfs to `out`: `/init` is the file `init` (a static program),
-/// `/dev/console` a node, `/modules` holds `modules` under their own names and
+/// `/dev/console` and `/dev/null` are nodes, `/modules` holds `modules` under their own names and
 /// `/modules.order` those names in load order, one a line. Uncompressed: the
 /// kernel only copies it then.
 pub fn pack(out: impl Write, init: &Path, modules: &[PathBuf]) -> Result<()> {
@@ -37,6 +41,11 @@ pub fn pack(out: impl Write, init: &Path, modules: &[PathBuf]) -> Result<()> {
     writer.folder("dev", 0o755).map_err(to_out())?;
     writer
         .char_device("dev/console", 0o600, (5, 1))
+        .map_err(to_out())?;
+    // A Rust program that is started without the standard descriptors opens it
+    // before its main, or aborts.
+    writer
+        .char_device("dev/null", 0o666, (1, 3))
         .map_err(to_out())?;
     for folder in ["proc", "sys", "modules"] {
         writer.folder(folder, 0o755).map_err(to_out())?;
@@ -87,6 +96,7 @@ impl Kernel {
     pub fn boot_files(&self, agent: &Path) -> Result<BootFiles> {
         // The modules never change in a kernel's folder: their names will do.
         let mut hash = Sha256::new();
+        hash.update([LAYOUT]);
         hash.update(hash_file(agent)?);
         for module in &self.modules {
             hash.update(file_name(module)?);

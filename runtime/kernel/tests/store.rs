@@ -120,6 +120,7 @@ fn the_initramfs_is_packed_once_per_agent() {
         "init\0",
         "first",
         "dev/console\0",
+        "dev/null\0",
         "modules.order\0",
         "TRAILER!!!",
     ] {

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use isola_init::server::{Filter, Server, Spawner, list_processes};
 use isola_init::stream::{Peer, PollSet};
 use isola_init::{Child, Launch, Pid, Root, Streams, Target};
+use isola_netlink::{Socket, configure, in_namespace, refuse_router_advertisements};
 use isola_proto::message::{Process, Usage};
 use isola_proto::{ErrorKind, Failure, Interface, ProcessSpec, SandboxSpec};
 use rustix::mount::{FsOpenFlags, fsopen};
@@ -248,11 +249,15 @@ impl Spawner for ContainerSpawner {
         // later it may be gone before we look.
         let mut netns = None;
         let mut enter = |pid: Pid| {
-            let path = format!("/proc/{}/ns/net", pid.as_raw_nonzero());
-            if spec.namespaces.net {
-                netns = Some(OwnedFd::from(fs::File::open(path)?));
+            if !spec.namespaces.net {
+                return Ok(());
             }
-            Ok(())
+            let path = format!("/proc/{}/ns/net", pid.as_raw_nonzero());
+            let namespace = netns.insert(OwnedFd::from(fs::File::open(path)?));
+            // Before the sysctls that the user asks for.
+            in_namespace(namespace.as_fd(), refuse_router_advertisements)
+                .and_then(|refused| refused)
+                .map_err(io::Error::other)
         };
         let mut launch = Launch::new(spec, Root::Path(self.root.0.clone()), streams, &mut enter);
         launch.cgroup = entry.unified;
@@ -311,12 +316,14 @@ impl Spawner for ContainerSpawner {
 
     fn interfaces(&mut self, interfaces: &[Interface]) -> std::result::Result<(), Failure> {
         let invalid = |message| Err(Failure::new(ErrorKind::Invalid, message));
-        match &self.netns {
-            None if self.target.is_none() => invalid("the container was not started"),
-            None => invalid("the container has no network namespace of its own"),
-            Some(_) if interfaces.is_empty() => Ok(()),
-            Some(_) => invalid("links can't be set up by this supervisor"),
-        }
+        let netns = match &self.netns {
+            Some(netns) => netns,
+            None if self.target.is_none() => return invalid("the container was not started"),
+            None => return invalid("the container has no network namespace of its own"),
+        };
+        Socket::route_in(netns.as_fd())
+            .and_then(|mut socket| configure(&mut socket, interfaces))
+            .map_err(|error| Failure::new(ErrorKind::Setup, error.to_string()))
     }
 }
 

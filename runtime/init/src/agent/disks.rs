@@ -22,7 +22,7 @@ pub(super) const WRITABLE: &str = "/run/isola/rw";
 /// The assembled tree.
 pub(super) const ROOT: &str = "/run/isola/root";
 /// How long a block device may take to come.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// Bytes of options that mount(2) takes.
 const OPTIONS: usize = 4096;
 
@@ -74,11 +74,18 @@ pub(super) fn assemble(guest: &GuestSpec) -> Result<(), Failure> {
     .map_err(|error| setup(format!("can't mount the overlay of the layers: {error}")))
 }
 
-fn make(path: &str) -> Result<(), Failure> {
+/// Makes a folder.
+pub(super) fn make(path: &str) -> Result<(), Failure> {
     fs::create_dir_all(path).map_err(|error| setup(format!("can't make {path}: {error}")))
 }
 
-fn mount_device(device: &str, target: &str, kind: &str, flags: MountFlags) -> Result<(), Failure> {
+/// Makes the folder `target` and mounts the block device `device` on it.
+pub(super) fn mount_device(
+    device: &str,
+    target: &str,
+    kind: &str,
+    flags: MountFlags,
+) -> Result<(), Failure> {
     if device.is_empty() || !device.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
         let message = format!("'{device}' is no name of a block device");
         return Err(Failure::new(ErrorKind::Invalid, message));

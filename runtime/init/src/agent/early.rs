@@ -22,6 +22,9 @@ const NOFILE: Rlimit = Rlimit {
     maximum: Some(524_288),
 };
 
+/// The agent's own folder.
+const OWN: &str = "/run/isola";
+
 /// What the stream to the host needs.
 pub(super) fn before_hello() -> Result<(), Failure> {
     // Modes of what is made below are meant as they are written.
@@ -42,6 +45,10 @@ pub(super) fn after_hello() -> Result<(), Failure> {
         ("tmpfs", "/run", PLAIN, c"mode=0755"),
         ("cgroup2", "/sys/fs/cgroup", QUIET, c""),
     ])?;
+    // All that is mounted for the sandbox comes below, and reaches it by way of
+    // its own mounts alone.
+    rustix::fs::mkdirat(CWD, OWN, Mode::RWXU)
+        .map_err(|error| setup(format!("can't make {OWN}: {error}")))?;
     let _ = setrlimit(Resource::Nofile, NOFILE);
     // The workload's network namespace may be this one.
     crate::net::loopback_up()

@@ -7,7 +7,7 @@ use isola_proto::message::GuestSpec;
 use rustix::time::{ClockId, Timespec, clock_settime};
 
 use super::cgroup::Group;
-use super::{disks, setup, sys};
+use super::{disks, links, setup, sys, volumes};
 
 /// Puts the guest together. Returns the control group of the sandbox.
 pub(super) fn boot(guest: &GuestSpec) -> Result<Group, Failure> {
@@ -24,6 +24,8 @@ pub(super) fn boot(guest: &GuestSpec) -> Result<Group, Failure> {
             .map_err(|error| setup(format!("can't seed the random generator: {error}")))?;
     }
     disks::assemble(guest)?;
+    volumes::mount_all(guest)?;
+    links::boot(&guest.interfaces)?;
     Group::make(
         Path::new("/sys/fs/cgroup"),
         guest.pids_limit,

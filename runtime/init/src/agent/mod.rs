@@ -16,11 +16,13 @@ mod console;
 mod disks;
 mod early;
 mod guest;
+mod links;
 mod power;
 mod reap;
 mod sandbox;
 mod sys;
 mod transport;
+mod volumes;
 
 use std::io;
 use std::process::ExitCode;

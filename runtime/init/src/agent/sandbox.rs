@@ -6,7 +6,7 @@ use isola_proto::{ErrorKind, Failure, Interface, ProcessSpec, SandboxSpec};
 use rustix::process::Pid;
 
 use super::cgroup::Group;
-use super::{disks, setup};
+use super::{disks, links, setup};
 use crate::launch::{Child, Launch, Streams, launch};
 use crate::server::{Filter, Spawner, list_processes};
 use crate::{Root, Target, join};
@@ -67,9 +67,7 @@ impl Spawner for Guest {
     }
 
     fn interfaces(&mut self, interfaces: &[Interface]) -> Result<(), Failure> {
-        match interfaces.is_empty() {
-            true => Ok(()),
-            false => Err(setup("links can't be set up by this agent".to_owned())),
-        }
+        self.group()?;
+        links::set_up(interfaces)
     }
 }

@@ -5,7 +5,9 @@
 
 mod machine;
 mod monitor;
+mod networks;
 mod parts;
+mod volumes;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

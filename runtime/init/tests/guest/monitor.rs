@@ -59,7 +59,11 @@ fn qemu(parts: &Parts, agent: RawFd) -> Command {
     ] {
         arguments.extend([option.into(), value]);
     }
-    for (id, image, readonly) in [("a", "layers.img", "on"), ("b", "writable.img", "off")] {
+    let mut disks = vec![("a", "layers.img", "on"), ("b", "writable.img", "off")];
+    if parts.volume {
+        disks.push(("c", "volume.img", "off"));
+    }
+    for (id, image, readonly) in disks {
         let path = parts.path(image);
         let drive = format!(
             "id={id},file={},format=raw,if=none,readonly={readonly}",
@@ -67,6 +71,11 @@ fn qemu(parts: &Parts, agent: RawFd) -> Command {
         );
         let device = format!("virtio-blk-device,drive={id}");
         arguments.extend(["-drive".into(), drive, "-device".into(), device]);
+    }
+    for (number, mac) in parts.nics.iter().enumerate() {
+        let wire = format!("hubport,id=n{number},hubid=0");
+        let device = format!("virtio-net-device,netdev=n{number},mac={mac}");
+        arguments.extend(["-netdev".into(), wire, "-device".into(), device]);
     }
     command.args(arguments).stdin(Stdio::null());
     command

@@ -6,12 +6,18 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use isola_proto::Mac;
+
 /// The files that a machine is started from.
 const PARTS: [&str; 3] = ["initramfs.cpio", "layers.img", "writable.img"];
 
 /// What a guest is made of.
 pub(crate) struct Parts {
     pub(crate) kernel: Kernel,
+    /// Hardware addresses of NICs, all on one wire.
+    pub(crate) nics: Vec<Mac>,
+    /// Has a third disk, `volume.img`.
+    pub(crate) volume: bool,
     folder: tempfile::TempDir,
 }
 
@@ -59,6 +65,8 @@ impl Parts {
         let folder = tempfile::Builder::new().prefix("isola-guest-").tempdir();
         let parts = Parts {
             kernel,
+            nics: Vec::new(),
+            volume: false,
             folder: folder.unwrap(),
         };
         // The KVM lab has none of the tools: the parts are brought along.
@@ -143,7 +151,7 @@ impl Parts {
         fs::copy("/usr/bin/busybox", lower.join("bin/busybox")).unwrap();
         for name in [
             "sh", "cat", "echo", "sleep", "id", "mount", "stty", "ps", "dd", "head", "hostname",
-            "setsid", "date", "sync", "kill",
+            "setsid", "date", "sync", "kill", "ip", "ls", "mknod", "chmod", "ping", "umount",
         ] {
             std::os::unix::fs::symlink("busybox", lower.join("bin").join(name)).unwrap();
         }
@@ -179,20 +187,37 @@ impl Parts {
     }
 
     fn make_writable(&self) {
-        let path = self.path("writable.img");
+        self.make_ext4("writable.img");
+    }
+
+    /// Adds a disk with an empty file system.
+    pub(crate) fn add_volume(&mut self) {
+        self.make_ext4("volume.img");
+        self.volume = true;
+    }
+
+    fn make_ext4(&self, name: &str) {
+        let path = self.path(name);
         File::create(&path).unwrap().set_len(64 << 20).unwrap();
         run(Command::new("mkfs.ext4").arg("-q").arg(&path));
     }
 
-    /// The writable disk was unmounted cleanly.
+    /// The writable disks were unmounted cleanly.
     pub(crate) fn assert_clean(&self) {
+        self.assert_clean_disk("writable.img");
+        if self.volume {
+            self.assert_clean_disk("volume.img");
+        }
+    }
+
+    fn assert_clean_disk(&self, name: &str) {
         let mut superblock = [0; 1024];
-        let mut file = File::open(self.path("writable.img")).unwrap();
+        let mut file = File::open(self.path(name)).unwrap();
         file.seek(SeekFrom::Start(1024)).unwrap();
         std::io::Read::read_exact(&mut file, &mut superblock).unwrap();
         let incompatible = u32::from_le_bytes(superblock[0x60..0x64].try_into().unwrap());
-        assert_eq!(incompatible & 4, 0, "the journal needs recovery");
-        assert_eq!(superblock[0x3a] & 1, 1, "the file system is not clean");
+        assert_eq!(incompatible & 4, 0, "{name}: the journal needs recovery");
+        assert_eq!(superblock[0x3a] & 1, 1, "{name}: not clean");
     }
 }
 
