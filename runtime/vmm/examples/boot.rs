@@ -86,6 +86,7 @@ fn main() -> Result<()> {
         vcpus: 1,
         disks: vec![],
         vsock: None,
+        nics: vec![],
         console: Console {
             output_fd: passed.add(console_theirs)?,
             input_fd: Some(0),

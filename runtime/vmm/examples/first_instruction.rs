@@ -36,6 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         vcpus: 1,
         disks: vec![],
         vsock: None,
+        nics: vec![],
         console: Console {
             output_fd: pass(&output)?,
             input_fd: None,

@@ -16,6 +16,8 @@ pub const MIN_MEMORY: u64 = 2 << 20;
 /// Longest kernel command line in bytes without the final zero (COMMAND_LINE_SIZE
 /// of x86-64).
 pub const MAX_CMDLINE: usize = 2047;
+/// Most queue pairs of a network device.
+pub const MAX_QUEUE_PAIRS: usize = 16;
 /// Largest piece of data that is part of the configuration itself, in bytes.
 pub const MAX_INLINE: usize = 1 << 20;
 
@@ -45,6 +47,9 @@ pub struct VmConfig {
     /// Socket device.
     #[serde(default)]
     pub vsock: Option<Vsock>,
+    /// Network devices in the order in which the guest numbers them (`eth0`...).
+    #[serde(default)]
+    pub nics: Vec<Nic>,
     /// Serial port (`ttyS0`).
     pub console: Console,
     /// Give the guest a random number device.
@@ -137,6 +142,22 @@ pub struct Port {
     pub fd: RawFd,
 }
 
+/// A network device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Nic {
+    /// A descriptor of the tap device per queue pair, made with `IFF_TAP`,
+    /// `IFF_NO_PI` and `IFF_VNET_HDR`, and `IFF_MULTI_QUEUE` when there are several.
+    /// Each has a thread: as many as the guest has vCPUs are of use.
+    pub queues: Vec<RawFd>,
+    /// The guest's address on the link (12 hexadecimal digits in JSON).
+    #[serde(with = "hex::serde")]
+    pub mac: [u8; 6],
+    /// Largest packet of the link in bytes; the guest's own choice (1500) if absent.
+    #[serde(default)]
+    pub mtu: Option<u16>,
+}
+
 /// The serial port.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -167,6 +188,14 @@ pub enum ConfigError {
     /// A disk that can't be.
     #[error("disk {index}: {problem}")]
     Disk {
+        /// Its place in the list.
+        index: usize,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// A network device that can't be.
+    #[error("network device {index}: {problem}")]
+    Nic {
         /// Its place in the list.
         index: usize,
         /// What is wrong with it.
@@ -206,6 +235,10 @@ impl VmConfig {
         if let Some(vsock) = &self.vsock {
             vsock.validate().map_err(ConfigError::Vsock)?;
         }
+        for (index, nic) in self.nics.iter().enumerate() {
+            nic.validate()
+                .map_err(|problem| ConfigError::Nic { index, problem })?;
+        }
         match self.descriptors().into_iter().find(|fd| *fd < 0) {
             Some(fd) => Err(ConfigError::Descriptor(fd)),
             None => Ok(()),
@@ -221,7 +254,8 @@ impl VmConfig {
 
     /// Number of virtio devices.
     pub fn device_count(&self) -> usize {
-        self.disks.len() + usize::from(self.vsock.is_some()) + usize::from(self.entropy)
+        let single = usize::from(self.vsock.is_some()) + usize::from(self.entropy);
+        self.disks.len() + self.nics.len() + single
     }
 
     /// Every descriptor that is named, sorted, each once: what the parent passes
@@ -242,6 +276,7 @@ impl VmConfig {
             fds.extend(vsock.listener_fd);
             fds.extend(vsock.ports.iter().map(|port| port.fd));
         }
+        fds.extend(self.nics.iter().flat_map(|nic| &nic.queues));
         fds.sort_unstable();
         fds.dedup();
         fds
@@ -293,6 +328,29 @@ impl Vsock {
         ports.sort_unstable();
         if ports.windows(2).any(|pair| pair[0] == pair[1]) {
             return Err("a port is given twice");
+        }
+        Ok(())
+    }
+}
+
+impl Nic {
+    fn validate(&self) -> Result<(), &'static str> {
+        /// Least MTU of IPv4 (RFC 791), which virtio takes over (section 5.1.4.1).
+        const LEAST_MTU: u16 = 68;
+        const GROUP: u8 = 1;
+        if self.queues.is_empty() || self.queues.len() > MAX_QUEUE_PAIRS {
+            return Err("there must be 1 to 16 queues");
+        }
+        let mut fds = self.queues.clone();
+        fds.sort_unstable();
+        if fds.windows(2).any(|pair| pair[0] == pair[1]) {
+            return Err("a queue is given twice");
+        }
+        if self.mac == [0; 6] || self.mac[0] & GROUP != 0 {
+            return Err("its address is that of no single device");
+        }
+        if self.mtu.is_some_and(|mtu| mtu < LEAST_MTU) {
+            return Err("its MTU is below 68");
         }
         Ok(())
     }

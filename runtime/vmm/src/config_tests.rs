@@ -26,6 +26,11 @@ fn config() -> VmConfig {
             listener_fd: Some(8),
             ports: vec![Port { port: 1024, fd: 7 }],
         }),
+        nics: vec![Nic {
+            queues: vec![10, 11],
+            mac: [2, 0, 0, 0, 0, 0x1f],
+            mtu: Some(1400),
+        }],
         console: Console {
             output_fd: 1,
             input_fd: Some(9),
@@ -43,8 +48,9 @@ fn a_sound_configuration_passes_and_survives_json() {
     let text = serde_json::to_string(&config).unwrap();
     assert!(text.contains("\"bytes\":\"0707"));
     assert_eq!(serde_json::from_str::<VmConfig>(&text).unwrap(), config);
-    assert_eq!(config.descriptors(), [1, 3, 4, 5, 7, 8, 9]);
-    assert_eq!(config.device_count(), 3);
+    assert_eq!(config.descriptors(), [1, 3, 4, 5, 7, 8, 9, 10, 11]);
+    assert!(text.contains("\"mac\":\"02000000001f\""));
+    assert_eq!(config.device_count(), 4);
 }
 
 #[test]
@@ -94,6 +100,14 @@ fn what_makes_no_machine_is_refused() {
             },
             "twice",
         ),
+        (|c| c.nics[0].queues.clear(), "1 to 16 queues"),
+        (|c| c.nics[0].queues = (10..27).collect(), "1 to 16 queues"),
+        (|c| c.nics[0].queues = vec![10, 10], "twice"),
+        (|c| c.nics[0].mac = [0; 6], "no single device"),
+        (|c| c.nics[0].mac[0] = 0xff, "no single device"),
+        (|c| c.nics[0].mtu = Some(67), "MTU"),
+        (|c| c.nics = vec![c.nics[0].clone(); 16], "devices"),
+        (|c| c.nics[0].queues[1] = -7, "descriptor -7"),
         (|c| c.status_fd = Some(-1), "descriptor -1"),
     ];
     for (change, expected) in table {

@@ -8,7 +8,8 @@
 //!
 //! # Threads
 //! `main` builds the machine and then turns into the event loop (console, vsock,
-//! random numbers, control); each disk and each vCPU has a thread of its own.
+//! random numbers, control); each disk, each queue pair of a network device and
+//! each vCPU has a thread of its own.
 //! Every kind of thread has a seccomp filter of its own ([`mod@sandbox`]).
 //!
 //! # States

@@ -24,6 +24,7 @@ use crate::stats::Stats;
 use crate::virtio::Device;
 use crate::virtio::block::{Block, Extent, Extents};
 use crate::virtio::mmio::Transport;
+use crate::virtio::net::{Net, Server};
 use crate::virtio::rng::Rng;
 use crate::virtio::vsock::Vsock;
 
@@ -104,6 +105,8 @@ pub(crate) struct Machine {
     pub(crate) disks: Vec<Arc<Transport<Block>>>,
     pub(crate) vsock: Option<Arc<Transport<Vsock>>>,
     pub(crate) rng: Option<Arc<Transport<Rng>>>,
+    /// What serves the network devices' queue pairs, with a thread's name each.
+    pub(crate) nics: Vec<(String, Server)>,
     pub(crate) stats: Arc<Stats>,
     pub(crate) verdict: Arc<Verdict>,
 }
@@ -190,6 +193,7 @@ pub(crate) fn build(config: &VmConfig, fds: &Descriptors) -> Result<Machine, Err
         disks: devices.disks,
         vsock: devices.vsock,
         rng: devices.rng,
+        nics: devices.nics,
         stats,
         verdict,
     })
@@ -261,6 +265,7 @@ struct Devices {
     disks: Vec<Arc<Transport<Block>>>,
     vsock: Option<Arc<Transport<Vsock>>>,
     rng: Option<Arc<Transport<Rng>>>,
+    nics: Vec<(String, Server)>,
 }
 
 impl Devices {
@@ -300,6 +305,16 @@ impl Devices {
         } else {
             None
         };
+        let mut nics = Vec::new();
+        for (index, nic) in config.nics.iter().enumerate() {
+            let slot = Slot::new(registers.len());
+            let device = open_nic(index, nic, fds)?;
+            let transport = wiring.connect(device, slot, libc::EFD_NONBLOCK)?;
+            let servers = Server::all(&transport).map_err(device_error("network device"))?;
+            let names = (0..).map(|pair| format!("net-{index}-{pair}"));
+            nics.extend(names.zip(servers));
+            registers.push(transport);
+        }
         let bus = Bus {
             console: Arc::new(console),
             power,
@@ -311,6 +326,7 @@ impl Devices {
             disks,
             vsock,
             rng,
+            nics,
         })
     }
 }
@@ -388,4 +404,9 @@ fn open_vsock(vsock: &config::Vsock, fds: &Descriptors) -> Result<Vsock, Error> 
         offered.insert(port.port, fds.get(port.fd)?);
     }
     Vsock::new(vsock.cid, listener, offered).map_err(device_error("socket device"))
+}
+
+fn open_nic(index: usize, nic: &config::Nic, fds: &Descriptors) -> Result<Net, Error> {
+    let queues: Result<Vec<_>, _> = nic.queues.iter().map(|fd| fds.get(*fd)).collect();
+    Net::new(queues?, nic.mac, nic.mtu).map_err(device_error(format!("network device {index}")))
 }

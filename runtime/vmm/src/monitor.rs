@@ -78,7 +78,8 @@ fn start(
     sandbox::enter()?;
     let mut machine = machine::build(config, &fds)?;
     let verdict = machine.verdict.clone();
-    let barrier = Arc::new(Barrier::new(machine.vcpus.len() + machine.disks.len() + 1));
+    let threads = machine.vcpus.len() + machine.disks.len() + machine.nics.len();
+    let barrier = Arc::new(Barrier::new(threads + 1));
     start_threads(&mut machine, &barrier)?;
     let events = EventLoop::new(config, &fds, machine)?;
     drop(fds);
@@ -93,7 +94,7 @@ fn start(
     Ok(events)
 }
 
-/// Starts a thread per disk and per vCPU. None of them does anything before all of
+/// Starts a thread per disk, per queue pair of a network device and per vCPU. None of them does anything before all of
 /// them, and the event loop, have their filters.
 fn start_threads(machine: &mut Machine, barrier: &Arc<Barrier>) -> Result<(), Error> {
     for (index, disk) in machine.disks.iter().enumerate() {
@@ -113,6 +114,12 @@ fn start_threads(machine: &mut Machine, barrier: &Arc<Barrier>) -> Result<(), Er
                 }
             },
         )?;
+    }
+    for (name, server) in std::mem::take(&mut machine.nics) {
+        let verdict = &machine.verdict;
+        spawn(name, ThreadKind::Net, barrier, verdict, move || {
+            server.run();
+        })?;
     }
     for vcpu in std::mem::take(&mut machine.vcpus) {
         let name = format!("vcpu-{}", vcpu.index);

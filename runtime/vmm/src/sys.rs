@@ -12,7 +12,7 @@ use vm_memory::{ReadVolatile, VolatileMemoryError, VolatileSlice};
 use vmm_sys_util::eventfd::EventFd;
 
 /// Most slices that one system call takes here (the kernel's limit is 1024).
-const MAX_SLICES: usize = 256;
+pub(crate) const MAX_SLICES: usize = 256;
 
 /// Takes over a descriptor that the parent left open.
 ///
@@ -123,6 +123,28 @@ pub(crate) fn send<B: BitmapSlice>(
                 libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
             )
         }
+    })
+}
+
+/// Reads one packet into memory; beyond [`MAX_SLICES`] slices it is cut.
+pub(crate) fn read_packet<B: BitmapSlice>(
+    fd: BorrowedFd<'_>,
+    slices: &[VolatileSlice<'_, B>],
+) -> io::Result<usize> {
+    transfer(slices, true, |iov, count| {
+        // SAFETY: as in `read_at`.
+        unsafe { libc::readv(fd.as_raw_fd(), iov, count) }
+    })
+}
+
+/// Writes memory as one packet; beyond [`MAX_SLICES`] slices it is cut.
+pub(crate) fn write_packet<B: BitmapSlice>(
+    fd: BorrowedFd<'_>,
+    slices: &[VolatileSlice<'_, B>],
+) -> io::Result<usize> {
+    transfer(slices, false, |iov, count| {
+        // SAFETY: as in `read_at`.
+        unsafe { libc::writev(fd.as_raw_fd(), iov, count) }
     })
 }
 

@@ -153,6 +153,7 @@ fn config(
                 fd: fds.add(agent),
             }],
         }),
+        nics: vec![],
         console: ConsoleConfig {
             output_fd: fds.add(console),
             input_fd: Some(fds.add(input)),

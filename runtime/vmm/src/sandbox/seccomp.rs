@@ -17,6 +17,8 @@ pub enum ThreadKind {
     Vcpu,
     /// Serves a disk.
     Disk,
+    /// Serves a queue pair of a network device.
+    Net,
     /// The main thread: everything else.
     Events,
 }
@@ -46,6 +48,15 @@ const DISK: &[i64] = &[
     libc::SYS_pwritev,
     libc::SYS_fdatasync,
     libc::SYS_fallocate,
+];
+
+const NET: &[i64] = &[
+    libc::SYS_read,
+    libc::SYS_readv,
+    libc::SYS_writev,
+    libc::SYS_epoll_wait,
+    libc::SYS_epoll_pwait,
+    libc::SYS_epoll_pwait2,
 ];
 
 const EVENTS: &[i64] = &[
@@ -78,6 +89,7 @@ fn program(kind: ThreadKind) -> Result<BpfProgram, Error> {
     let plain = match kind {
         ThreadKind::Vcpu => &[],
         ThreadKind::Disk => DISK,
+        ThreadKind::Net => NET,
         ThreadKind::Events => EVENTS,
     };
     rules.extend(
@@ -99,15 +111,17 @@ fn program(kind: ThreadKind) -> Result<BpfProgram, Error> {
         let look = rule(1, SeccompCmpOp::Eq, libc::F_GETFD as u64).map_err(failed)?;
         rules.insert(libc::SYS_fcntl, vec![look]);
     }
-    if kind == ThreadKind::Vcpu {
-        let allowed = [KVM_RUN, KVM_GET_REGS].map(|request| rule(1, SeccompCmpOp::Eq, request));
-        rules.insert(
-            libc::SYS_ioctl,
-            allowed
-                .into_iter()
-                .collect::<Result<_, _>>()
-                .map_err(failed)?,
-        );
+    let requests: &[u64] = match kind {
+        ThreadKind::Vcpu => &[KVM_RUN, KVM_GET_REGS],
+        ThreadKind::Net => &[libc::TUNSETOFFLOAD, libc::TUNSETQUEUE],
+        ThreadKind::Disk | ThreadKind::Events => &[],
+    };
+    if !requests.is_empty() {
+        let allowed: Result<Vec<_>, _> = requests
+            .iter()
+            .map(|request| rule(1, SeccompCmpOp::Eq, *request))
+            .collect();
+        rules.insert(libc::SYS_ioctl, allowed.map_err(failed)?);
     }
     SeccompFilter::new(
         rules,
@@ -139,7 +153,12 @@ mod tests {
 
     #[test]
     fn every_kind_has_a_filter() {
-        for kind in [ThreadKind::Vcpu, ThreadKind::Disk, ThreadKind::Events] {
+        for kind in [
+            ThreadKind::Vcpu,
+            ThreadKind::Disk,
+            ThreadKind::Net,
+            ThreadKind::Events,
+        ] {
             let program = program(kind).unwrap();
             assert!(program.len() > COMMON.len(), "{kind:?}");
         }

@@ -141,6 +141,25 @@ impl<D: Device> Transport<D> {
         }
     }
 
+    pub(crate) fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// Raises the interrupt for a device that serves queues by itself.
+    pub(crate) fn interrupt(&self) {
+        self.interrupt.raise(reg::VIRTIO_MMIO_INT_VRING);
+    }
+
+    /// Stops the device because the driver broke a queue that the device serves by
+    /// itself; `halt` ends that.
+    pub(crate) fn fail(&self, broken: &Broken, halt: impl FnOnce(&mut D)) {
+        let mut inner = self.lock();
+        if inner.is_live() {
+            halt(&mut inner.device);
+            self.stop(&mut inner, &broken.to_string());
+        }
+    }
+
     /// Calls `look` with the device itself, whatever state the driver is in.
     pub(crate) fn device<T>(&self, look: impl FnOnce(&mut D) -> T) -> T {
         look(&mut self.lock().device)
@@ -299,13 +318,14 @@ impl<D: Device> Inner<D> {
             return Err("the driver did not agree on features");
         }
         let event_index = self.accepted >> VIRTIO_RING_F_EVENT_IDX & 1 != 0;
-        for queue in &mut self.queues {
+        let needed = self.device.needed_queues(self.accepted);
+        for queue in self.queues.iter_mut().take(needed) {
             if !queue.ring.is_valid(memory) || queue.ring.avail_ring() == 0 {
                 return Err("a queue lies outside of memory or was not set up");
             }
             queue.ring.set_event_idx(event_index);
         }
-        self.device.activate(self.accepted);
+        self.device.activate(self.accepted, &self.queues[..needed]);
         Ok(())
     }
 

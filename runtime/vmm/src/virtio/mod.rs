@@ -6,6 +6,7 @@
 
 pub(crate) mod block;
 pub(crate) mod mmio;
+pub(crate) mod net;
 pub(crate) mod queue;
 pub(crate) mod rng;
 pub(crate) mod vsock;
@@ -60,8 +61,13 @@ pub(crate) trait Device: Send {
     fn queue_sizes(&self) -> &'static [u16];
     /// Configuration space.
     fn config(&self) -> &[u8];
-    /// The driver is ready and accepted these features.
-    fn activate(&mut self, features: u64);
+    /// How many of the queues, from the first on, a driver with these features must
+    /// have set up.
+    fn needed_queues(&self, _features: u64) -> usize {
+        self.queue_sizes().len()
+    }
+    /// The driver is ready, accepted these features and set these queues up.
+    fn activate(&mut self, features: u64, queues: &[Virtqueue]);
     /// The driver gave the device up: forget everything.
     fn reset(&mut self);
     /// The driver rang the bell of a queue.

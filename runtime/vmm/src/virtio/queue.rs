@@ -1,7 +1,9 @@
 //! Queues and descriptor chains, checked.
 
+use std::sync::atomic::{Ordering, fence};
+
 use virtio_queue::{Queue, QueueOwnedT, QueueT};
-use vm_memory::{GuestAddress, GuestMemoryBackend, VolatileSlice};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, VolatileSlice};
 
 use super::{Broken, Work};
 use crate::memory::Memory;
@@ -78,6 +80,64 @@ impl Virtqueue {
             .map_err(|error| Broken::Ring(error.to_string()))
     }
 
+    /// Returns several chains at once: the driver sees all of them or none. Each
+    /// comes with the number of bytes written to it.
+    pub(crate) fn push_all<'a>(
+        &mut self,
+        memory: &Memory,
+        chains: impl Iterator<Item = (&'a Chain, usize)>,
+    ) -> Result<(), Broken> {
+        let failed = |error: vm_memory::GuestMemoryError| Broken::Ring(error.to_string());
+        let (used, size) = (self.ring.used_ring(), self.ring.size());
+        let mut next = self.ring.next_used();
+        for (chain, written) in chains {
+            let written = u32::try_from(written).unwrap_or(u32::MAX);
+            let place = used + 4 + 8 * u64::from(next % size);
+            let element = u64::from(written) << 32 | u64::from(chain.head);
+            memory
+                .write_obj(element.to_le(), GuestAddress(place))
+                .map_err(failed)?;
+            next = next.wrapping_add(1);
+        }
+        self.ring.set_next_used(next);
+        memory
+            .store(next.to_le(), GuestAddress(used + 2), Ordering::Release)
+            .map_err(failed)
+    }
+
+    /// Whether the driver wants an interrupt for what [`Virtqueue::push_all`] returned
+    /// since the index of used chains was `before` (virtio 1.2, section 2.7.7).
+    pub(crate) fn wants_interrupt_since(
+        &self,
+        memory: &Memory,
+        before: u16,
+    ) -> Result<bool, Broken> {
+        const NO_INTERRUPT: u16 = virtio_bindings::virtio_ring::VRING_AVAIL_F_NO_INTERRUPT as u16;
+        let (available, now) = (self.ring.avail_ring(), self.ring.next_used());
+        if now == before {
+            return Ok(false);
+        }
+        fence(Ordering::SeqCst);
+        let look = |at: u64| -> Result<u16, Broken> {
+            memory
+                .load(GuestAddress(at), Ordering::Relaxed)
+                .map(u16::from_le)
+                .map_err(|error| Broken::Ring(error.to_string()))
+        };
+        if !self.ring.event_idx_enabled() {
+            return Ok(look(available)? & NO_INTERRUPT == 0);
+        }
+        let event = look(available + 4 + 2 * u64::from(self.ring.size()))?;
+        Ok(now.wrapping_sub(event).wrapping_sub(1) < now.wrapping_sub(before))
+    }
+
+    /// A queue with the same place and state, for a thread of its own.
+    pub(crate) fn copy(&self) -> Result<Virtqueue, virtio_queue::Error> {
+        Ok(Virtqueue {
+            ring: Queue::try_from(self.ring.state())?,
+        })
+    }
+
     /// Whether the driver wants an interrupt for what was returned since the last
     /// call.
     fn wants_interrupt(&mut self, memory: &Memory) -> Result<bool, Broken> {
@@ -87,7 +147,7 @@ impl Virtqueue {
     }
 
     /// Asks for the next bell; whether chains came in the meantime.
-    fn rearm(&mut self, memory: &Memory) -> Result<bool, Broken> {
+    pub(crate) fn rearm(&mut self, memory: &Memory) -> Result<bool, Broken> {
         self.ring
             .enable_notification(memory)
             .map_err(|error| Broken::Ring(error.to_string()))
@@ -201,10 +261,22 @@ impl Buffer {
     pub(crate) fn slices<'m>(
         &self,
         memory: &'m Memory,
-        mut offset: usize,
-        mut len: usize,
+        offset: usize,
+        len: usize,
     ) -> Vec<VolatileSlice<'m, ()>> {
         let mut slices = Vec::new();
+        self.add_slices(memory, offset, len, &mut slices);
+        slices
+    }
+
+    /// As [`Buffer::slices`], behind those that are there.
+    pub(crate) fn add_slices<'m>(
+        &self,
+        memory: &'m Memory,
+        mut offset: usize,
+        mut len: usize,
+        slices: &mut Vec<VolatileSlice<'m, ()>>,
+    ) {
         for range in &self.ranges {
             if len == 0 {
                 break;
@@ -221,7 +293,11 @@ impl Buffer {
             len -= here;
             offset = 0;
         }
-        slices
+    }
+
+    /// Number of pieces of memory.
+    pub(crate) fn pieces(&self) -> usize {
+        self.ranges.len()
     }
 
     /// Copies bytes from `offset` on out of the buffer; the number of bytes.

@@ -35,7 +35,7 @@ impl Device for Rng {
         &[]
     }
 
-    fn activate(&mut self, _features: u64) {}
+    fn activate(&mut self, _features: u64, _queues: &[Virtqueue]) {}
 
     fn reset(&mut self) {}
 

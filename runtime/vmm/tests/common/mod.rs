@@ -100,6 +100,7 @@ pub(crate) fn vm(code: &[u8]) -> Vm {
         vcpus: 1,
         disks: vec![],
         vsock: None,
+        nics: vec![],
         console: Console {
             output_fd: pass(&output),
             input_fd: None,

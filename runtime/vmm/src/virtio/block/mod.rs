@@ -103,7 +103,7 @@ impl Device for Block {
         &self.config
     }
 
-    fn activate(&mut self, features: u64) {
+    fn activate(&mut self, features: u64, _queues: &[Virtqueue]) {
         self.write_through = !self.readonly && features >> spec::VIRTIO_BLK_F_FLUSH & 1 == 0;
     }
 

@@ -62,11 +62,11 @@ pub(crate) struct Harness<D> {
 impl<D: Device> Harness<D> {
     pub(crate) fn new(mut device: D, sizes: &[u16]) -> Harness<D> {
         let memory = memory::allocate(MEMORY).unwrap();
-        let queues = (0u64..)
+        let queues: Vec<Virtqueue> = (0u64..)
             .zip(sizes)
             .map(|(index, size)| new_queue(index, *size))
             .collect();
-        device.activate(device.features() | COMMON_FEATURES);
+        device.activate(device.features() | COMMON_FEATURES, &queues);
         Harness {
             device,
             memory,

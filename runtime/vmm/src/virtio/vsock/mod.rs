@@ -257,7 +257,7 @@ impl Device for Vsock {
         &self.config
     }
 
-    fn activate(&mut self, _features: u64) {}
+    fn activate(&mut self, _features: u64, _queues: &[Virtqueue]) {}
 
     /// Ends every connection that the driver knew; those that it has not heard of
     /// wait for the next driver.
