@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-use isola_init::{Child, Launch, Root, Stdio, Streams, Target};
-use isola_proto::{ExitStatus, Failure, ProcessSpec, SandboxSpec};
+use isola_init::{Child, Launch, Pid, Root, Stdio, Streams, Target};
+use isola_netlink::Socket;
+use isola_proto::{ExitStatus, Failure, Mac, ProcessSpec, SandboxSpec};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{FdFlags, fcntl_setfd};
 use serde::{Deserialize, Serialize};
@@ -42,6 +43,8 @@ struct Job {
     /// Fail when asked to put the child into its groups.
     #[serde(default)]
     enter_fails: bool,
+    /// A bridge of this name is made in the child's network while it waits.
+    link: Option<String>,
     /// Network namespace to join.
     netns: Option<String>,
     /// Version 2 group to be born in.
@@ -97,12 +100,16 @@ fn escape() -> io::Result<()> {
 fn run(job: &Job) -> io::Result<BTreeMap<String, Outcome>> {
     let mut outcomes = BTreeMap::new();
     let (streams, ends) = streams(&job.spec.process)?;
-    let mut enter = |_| {
+    let mut enter = |pid: Pid| {
         if job.enter_fails {
-            Err(io::ErrorKind::PermissionDenied.into())
-        } else {
-            Ok(())
+            return Err(io::ErrorKind::PermissionDenied.into());
         }
+        let Some(name) = &job.link else { return Ok(()) };
+        let netns = std::fs::File::open(format!("/proc/{}/ns/net", pid.as_raw_nonzero()))?;
+        Socket::route_in(netns.as_fd())
+            .and_then(|mut socket| socket.add_bridge(name, Mac([2, 0, 0, 0, 0, 1])))
+            .map(drop)
+            .map_err(io::Error::other)
     };
     let root = job
         .root

@@ -48,9 +48,12 @@ pub struct Launch<'a> {
     /// for whoever makes these.
     pub streams: Streams,
     /// Called with the child's pid before the child goes on: to put it into its
-    /// cgroups. The maps of a user namespace are written by `launch`.
+    /// cgroups and to make links in its new network namespace. Sysctls are written
+    /// later, so that they can name such links; the maps of a user namespace are
+    /// written before, by `launch`.
     pub enter: &'a mut dyn FnMut(Pid) -> io::Result<()>,
-    /// A network namespace to join instead of making a new one.
+    /// A network namespace to join instead of making a new one. Its sysctls are
+    /// refused but for [`Launch::own_kernel`]: it is another sandbox's.
     pub netns: Option<OwnedFd>,
     /// A folder of a version 2 cgroup hierarchy in which the child is born.
     pub cgroup: Option<OwnedFd>,
@@ -224,7 +227,7 @@ pub(crate) fn go(
     if let Some(score) = process.oom_score_adj {
         limits::set_oom_score(pid, score)?;
     }
-    enter(pid).setup(|| "enter the control groups".to_owned())?;
+    enter(pid).setup(|| "set up the child's groups and links".to_owned())?;
     control
         .send(&Message::Go)
         .setup(|| "let the child go on".to_owned())

@@ -17,6 +17,8 @@ use crate::mountfd::new_fs;
 pub(crate) struct Owned {
     /// Network.
     pub(crate) net: bool,
+    /// The network namespace is another sandbox's, which alone sets it up.
+    pub(crate) joined_net: bool,
     /// System V and POSIX inter-process communication.
     pub(crate) ipc: bool,
     /// Everything: the kernel has no other user than this sandbox.
@@ -27,7 +29,8 @@ impl Owned {
     /// What a sandbox with these namespaces owns.
     pub(crate) fn new(namespaces: &Namespaces, joined_net: bool, kernel: bool) -> Owned {
         Owned {
-            net: namespaces.net || joined_net,
+            net: namespaces.net && !joined_net,
+            joined_net,
             ipc: namespaces.ipc,
             kernel,
         }
@@ -78,6 +81,8 @@ fn allowed(path: &str, owned: Owned) -> Result<(), &'static str> {
     if path.starts_with("net/") {
         return if owned.net {
             Ok(())
+        } else if owned.joined_net {
+            Err("the network namespace is another sandbox's")
         } else {
             Err("the sandbox has no network namespace of its own")
         };
@@ -158,17 +163,28 @@ mod tests {
     fn only_own_namespaces_are_written() {
         let none = Owned {
             net: false,
+            joined_net: false,
             ipc: false,
             kernel: false,
         };
         let both = Owned {
             net: true,
+            joined_net: false,
             ipc: true,
             kernel: false,
+        };
+        let joined = |kernel| {
+            let namespaces = Namespaces {
+                net: true,
+                ..Namespaces::default()
+            };
+            Owned::new(&namespaces, true, kernel)
         };
         let set = |name: &str| [(name.to_owned(), "1".to_owned())];
         assert!(check(&set("net.ipv4.ip_forward"), both).is_ok());
         assert!(check(&set("net.ipv4.ip_forward"), none).is_err());
+        assert!(check(&set("net.ipv4.ip_forward"), joined(false)).is_err());
+        assert!(check(&set("net.ipv4.ip_forward"), joined(true)).is_ok());
         assert!(check(&set("kernel.shmmax"), both).is_ok());
         assert!(check(&set("fs.mqueue.msg_max"), none).is_err());
         assert!(check(&set("kernel.core_pattern"), both).is_err());

@@ -268,7 +268,7 @@ fn a_maker_that_fails_leaves_nothing() {
         (failure.kind, &*failure.message),
         (
             ErrorKind::Setup,
-            "enter the control groups: permission denied"
+            "set up the child's groups and links: permission denied"
         )
     );
 }

@@ -236,6 +236,57 @@ fn namespaces_bring_their_parameters() {
 }
 
 #[test]
+fn parameters_may_name_links_that_the_maker_adds() {
+    let tree = Tree::new();
+    let script = "cat /proc/sys/net/ipv6/conf/eth0/hop_limit";
+    for user in [false, true] {
+        let first = container(&tree, &["sh", "-c", script])
+            .edit(|spec| {
+                let name = "net.ipv6.conf.eth0.hop_limit".to_owned();
+                spec.root.sysctls = vec![(name, "33".to_owned())];
+                if user {
+                    let own = [isola_proto::spec::IdMap {
+                        inside: 0,
+                        outside: 0,
+                        size: 65536,
+                    }];
+                    spec.namespaces.user = Some(isola_proto::spec::IdMaps {
+                        uids: own.to_vec(),
+                        gids: own.to_vec(),
+                    });
+                }
+            })
+            .with("link", "eth0")
+            .first();
+        assert_eq!(first.ok(), "33\n", "user namespace: {user}");
+    }
+}
+
+#[test]
+fn parameters_of_a_network_that_is_joined_are_another_sandboxs() {
+    let tree = Tree::new();
+    let job = |own_kernel: bool| {
+        let name = "net.ipv4.ip_default_ttl".to_owned();
+        let script = "cat /proc/sys/net/ipv4/ip_default_ttl";
+        container(&tree, &["sh", "-c", script])
+            .edit(|spec| {
+                // What it is already: the network that is joined is the test's own.
+                let ttl = std::fs::read_to_string("/proc/sys/net/ipv4/ip_default_ttl").unwrap();
+                spec.root.sysctls = vec![(name, ttl.trim().to_owned())];
+            })
+            .with("netns", "/proc/self/ns/net")
+            .with("own_kernel", own_kernel)
+            .first()
+    };
+    let failure = job(false).failed();
+    assert!(
+        failure.message.contains("is another sandbox's"),
+        "{failure}"
+    );
+    job(true).ok();
+}
+
+#[test]
 fn the_cgroup_tree_is_the_sandboxs_view() {
     let tree = Tree::new();
     let mut cgroup = mount("/sys/fs/cgroup", MountSource::Cgroup);

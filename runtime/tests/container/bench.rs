@@ -177,6 +177,7 @@ impl Bench {
                 mounts: vec![
                     mount("/proc", MountSource::Proc),
                     mount("/dev", MountSource::Dev),
+                    mount("/sys", MountSource::Sysfs),
                 ],
                 ..RootSpec::default()
             },

@@ -5,12 +5,14 @@
 mod bench;
 
 use std::fs;
+use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use bench::{Bench, Ended, exec, workload};
+use isola_netlink::Socket;
 use isola_proto::spec::{IdMap, IdMaps};
-use isola_proto::{ErrorKind, Event, ExitStatus, Request};
+use isola_proto::{ErrorKind, Event, ExitStatus, Interface, Mac, Request};
 use isola_runtime::cgroup::Cgroup;
 use isola_runtime::workload::Workload;
 
@@ -23,11 +25,12 @@ fn main() {
     let filter = std::env::args()
         .skip(1)
         .find(|argument| !argument.starts_with('-'));
-    let tests: [(&str, fn()); 11] = [
+    let tests: [(&str, fn()); 12] = [
         ("output_and_exit_code", output_and_exit_code),
         ("what_can_not_be_run", what_can_not_be_run),
         ("further_processes", further_processes),
         ("listing_and_usage", listing_and_usage),
+        ("links", links),
         ("killed_whole", killed_whole),
         ("dropped_whole", dropped_whole),
         ("started_again", started_again),
@@ -197,6 +200,58 @@ fn listing_and_usage() {
     assert!(
         used.cpu_ns > 1_000_000 && used.memory > 0 && used.pids == 2 && used.memory_limit > 0,
         "{used:?}"
+    );
+}
+
+fn links() {
+    let mut bench = Bench::new(workload());
+    bench.put_up().unwrap();
+    let mac = Mac([2, 0, 0, 0, 0, 7]);
+    let link = Interface {
+        hardware: mac,
+        name: "eth3".to_owned(),
+        mac: None,
+        addresses: vec!["10.77.0.2/24".parse().unwrap()],
+        gateways: Vec::new(),
+        mtu: Some(1300),
+        up: true,
+    };
+    let ask = |bench: &mut Bench, id: u32| {
+        bench.send(&Request::Interfaces {
+            id,
+            interfaces: vec![link.clone()],
+        });
+        let mut answer = None;
+        bench.drive(|event| {
+            match event {
+                Event::Done { id: of } if *of == id => answer = Some(Ok(())),
+                Event::Failed {
+                    id: of, failure, ..
+                } if *of == id => answer = Some(Err(failure.clone())),
+                _ => {}
+            }
+            answer.is_some()
+        });
+        answer.unwrap()
+    };
+    assert_eq!(ask(&mut bench, 3).unwrap_err().kind, ErrorKind::Invalid);
+    let script = "echo ready; /bin/sleep 1; while read line; do echo $line; done < /proc/net/fib_trie; \
+                  read mtu < /sys/class/net/eth3/mtu; echo mtu $mtu; \
+                  read ra < /proc/sys/net/ipv6/conf/eth3/accept_ra; echo ra $ra";
+    bench.start(&["sh", "-c", script]);
+    bench.until_output("ready");
+    let absent = ask(&mut bench, 4).unwrap_err();
+    assert!(absent.message.contains("02:00:00:00:00:07"), "{absent}");
+    let netns = fs::File::open(format!("/proc/{}/ns/net", bench.pid().unwrap())).unwrap();
+    let mut socket = Socket::route_in(netns.as_fd()).unwrap();
+    socket.add_bridge("odd", mac).unwrap();
+    drop((socket, netns));
+    assert_eq!(ask(&mut bench, 5), Ok(()));
+    assert_eq!(bench.wait(), Ok(ExitStatus::Code(0)));
+    let text = bench.output(1);
+    assert!(
+        text.contains("10.77.0.2") && text.contains("mtu 1300") && text.contains("ra 0"),
+        "{text}"
     );
 }
 
