@@ -1,0 +1,3 @@
+//! Networks of instances.
+
+pub mod daemon;
