@@ -127,6 +127,21 @@ impl Socket {
         }
     }
 
+    /// Asks for one thing: what `read` makes of the answer of type `kind`.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub fn get<T>(
+        &mut self,
+        what: &str,
+        message: Message,
+        kind: u16,
+        read: impl FnOnce(&[u8]) -> Option<T>,
+    ) -> Result<Option<T>> {
+        self.one(message, kind, read)
+            .map_err(|refusal| refusal.of(format!("read {what}")))
+    }
+
     /// Lists: every payload of type `kind` goes to `read`. A list that changed
     /// while it was read is read again.
     ///
@@ -185,10 +200,16 @@ impl Socket {
     /// # Errors
     /// The first message that was refused; then nothing was changed.
     pub fn transaction(&mut self, what: &str, messages: Vec<Message>) -> Result<()> {
-        self.batch(messages).map_err(|refusal| refusal.of(what))
+        let count = messages.len();
+        self.batch(messages).map_err(|(at, refusal)| match at {
+            Some(at) => refusal.of(format!("{what} (step {at} of {count})")),
+            None => refusal.of(what),
+        })
     }
 
-    fn batch(&mut self, messages: Vec<Message>) -> std::result::Result<(), Refusal> {
+    /// On a refusal also says which message it was, from 0 on.
+    fn batch(&mut self, messages: Vec<Message>) -> std::result::Result<(), (Option<u32>, Refusal)> {
+        let early = |errno: Errno| (None, Refusal::from(errno));
         let count = messages.len();
         let first = self.sequence.wrapping_add(1);
         let mut last = first;
@@ -205,15 +226,16 @@ impl Socket {
         if bytes.len() > SMALL_BATCH {
             // More than the default would be EMSGSIZE; CAP_NET_ADMIN, which
             // changing rules needs as well, may go over the system's limit.
-            let size = i32::try_from(bytes.len() * 2).map_err(|_| Errno::MSGSIZE)?;
+            let size = i32::try_from(bytes.len() * 2).map_err(|_| early(Errno::MSGSIZE))?;
             set(
                 self.fd.as_fd(),
                 libc::SOL_SOCKET,
                 libc::SO_SNDBUFFORCE,
                 size,
-            )?;
+            )
+            .map_err(early)?;
         }
-        self.send(&bytes)?;
+        self.send(&bytes).map_err(early)?;
         // All answers are there when send(2) returns: nfnetlink works in the
         // sender's context.
         let mut answered = false;
@@ -222,22 +244,23 @@ impl Socket {
             let length = match self.receive(RecvFlags::DONTWAIT) {
                 Ok(length) => length,
                 Err(Errno::AGAIN) => break,
-                Err(errno) => return Err(errno.into()),
+                Err(errno) => return Err(early(errno)),
             };
             for reply in replies(&self.buffer[..length]) {
-                if reply.sequence.wrapping_sub(first) >= count as u32 || !is_end(&reply) {
+                let at = reply.sequence.wrapping_sub(first);
+                if at >= count as u32 || !is_end(&reply) {
                     continue;
                 }
                 answered |= reply.sequence == last;
                 if let Err(refusal) = reply.outcome() {
-                    refused.get_or_insert(refusal);
+                    refused.get_or_insert((Some(at), refusal));
                 }
             }
         }
         match refused {
             Some(refusal) => Err(refusal),
             None if answered => Ok(()),
-            None => Err(Errno::PROTO.into()),
+            None => Err(early(Errno::PROTO)),
         }
     }
 
