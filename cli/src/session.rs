@@ -156,6 +156,7 @@ impl Running<'_> {
                 Ok(Event::Exited {
                     channel: of,
                     status,
+                    ..
                 }) if of == channel => {
                     self.end = Some(End::Exited(status));
                 }

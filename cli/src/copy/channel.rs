@@ -117,7 +117,9 @@ impl<'a> Channel<'a> {
         let frame = self.control.receive()?;
         match frame.kind {
             Kind::Event => match frame.parse::<Event>() {
-                Ok(Event::Exited { channel, status }) if channel == self.channel => {
+                Ok(Event::Exited {
+                    channel, status, ..
+                }) if channel == self.channel => {
                     self.exit = Some(status);
                     self.ended = true;
                 }

@@ -104,6 +104,9 @@ pub enum Event {
         channel: u32,
         /// How.
         status: ExitStatus,
+        /// The kernel has killed a process of the sandbox, this one or another, for
+        /// want of memory.
+        oom_killed: bool,
     },
     /// The request on this channel, or with this id, failed.
     Failed {

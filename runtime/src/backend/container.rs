@@ -314,6 +314,10 @@ impl Spawner for ContainerSpawner {
         Ok(usage)
     }
 
+    fn oom_killed(&mut self) -> bool {
+        self.cgroup.oom_killed()
+    }
+
     fn interfaces(&mut self, interfaces: &[Interface]) -> std::result::Result<(), Failure> {
         let invalid = |message| Err(Failure::new(ErrorKind::Invalid, message));
         let netns = match &self.netns {

@@ -87,6 +87,7 @@ impl Supervisor {
             self.status.pid = self.sandbox.as_mut().and_then(|sandbox| sandbox.pid());
             self.status.started_ms = Some(now_ms());
             self.status.error = None;
+            self.status.oom_killed = false;
             self.status.stopped_by_user = false;
             self.write_status();
         }
@@ -123,12 +124,13 @@ impl Supervisor {
         });
     }
 
-    pub(super) fn workload_ended(&mut self, status: ExitStatus) {
+    pub(super) fn workload_ended(&mut self, status: ExitStatus, oom_killed: bool) {
         if !matches!(self.phase, Phase::Starting | Phase::Running) {
             return;
         }
         self.thaw_if_paused();
         self.status.exit_code = Some(status.code());
+        self.status.oom_killed = oom_killed;
         self.kill_at = None;
         self.destroy_at = None;
         self.phase = Phase::Ending(Instant::now() + ENDING_PATIENCE);
@@ -171,7 +173,9 @@ impl Supervisor {
 
     /// The workload has ended and its wall is down: again, or rest?
     fn settle(&mut self) {
-        self.status.oom_killed = self.cgroup.as_ref().is_some_and(Cgroup::oom_killed);
+        // A guest's kernel counts for the guest; the host's may have killed the
+        // machine program.
+        self.status.oom_killed |= self.cgroup.as_ref().is_some_and(Cgroup::oom_killed);
         self.tear_down();
         if self.hold {
             return self.rest(|_| {});
@@ -231,6 +235,7 @@ impl Supervisor {
                     &Event::Exited {
                         channel: to.channel,
                         status: ExitStatus::Signal(libc::SIGKILL),
+                        oom_killed: false,
                     },
                 );
             }
@@ -294,6 +299,7 @@ impl Supervisor {
                 &Event::Exited {
                     channel: to.channel,
                     status,
+                    oom_killed: self.status.oom_killed,
                 },
             );
         }

@@ -115,7 +115,8 @@ impl Supervisor {
             Event::Exited {
                 channel: MAIN,
                 status,
-            } => self.workload_ended(status),
+                oom_killed,
+            } => self.workload_ended(status, oom_killed),
             Event::Failed {
                 channel: MAIN,
                 failure,
@@ -141,12 +142,20 @@ impl Supervisor {
                     self.to_peer(&Request::Detach { channel });
                 }
             }
-            Event::Exited { channel, status } => {
+            Event::Exited {
+                channel,
+                status,
+                oom_killed,
+            } => {
                 if let Some(Address { client, channel }) =
                     self.execs.remove(&channel).and_then(|exec| exec.owner)
                 {
-                    self.clients
-                        .event(client, &Event::Exited { channel, status });
+                    let event = Event::Exited {
+                        channel,
+                        status,
+                        oom_killed,
+                    };
+                    self.clients.event(client, &event);
                 }
             }
             Event::Failed {

@@ -146,7 +146,8 @@ const NO_GUEST_BINDS: &str = "folders of the host can't be shown to a guest yet"
 const NO_GUEST_DEVICES: &str =
     "a guest has its own kernel, which does not drive the host's devices";
 const NO_GUEST_HOST_NET: &str = "a guest has its own network stack and can't join the host's";
-const NO_GUEST_USERNS: &str = "a guest's users are its own kernel's already, apart from the host's";
+const NO_GUEST_USERNS: &str = "a guest's users are its own kernel's already, apart from the host's \
+     (--userns host, which maps none, is taken)";
 const NO_GUEST_SWAP: &str = "a guest has no swap; its RAM is all that --memory gives";
 const NO_GUEST_RESERVATION: &str = "a guest's RAM is fixed at its start";
 const NO_DISK: &str =

@@ -32,6 +32,8 @@ pub(crate) struct Bench {
     sandbox: Option<Box<dyn Sandbox>>,
     output: BTreeMap<(u32, bool), Vec<u8>>,
     status: Option<Result<ExitStatus, Failure>>,
+    /// Of the last exit.
+    pub(crate) oom_killed: bool,
 }
 
 /// What a run came to.
@@ -159,6 +161,7 @@ impl Bench {
             sandbox: None,
             output: BTreeMap::new(),
             status: None,
+            oom_killed: false,
         }
     }
 
@@ -335,7 +338,14 @@ impl Bench {
                 Kind::Event => {
                     let event: Event = frame.parse().unwrap();
                     match &event {
-                        Event::Exited { channel: 1, status } => self.status = Some(Ok(*status)),
+                        Event::Exited {
+                            channel: 1,
+                            status,
+                            oom_killed,
+                        } => {
+                            self.status = Some(Ok(*status));
+                            self.oom_killed = *oom_killed;
+                        }
                         Event::Failed {
                             channel: 1,
                             failure,

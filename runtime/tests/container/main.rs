@@ -154,6 +154,7 @@ fn further_processes() {
         if let Event::Exited {
             channel: 7,
             status: ended,
+            ..
         } = event
         {
             status = Some(*ended);
@@ -313,7 +314,7 @@ fn memory_runs_out() {
     assert!(!bench.cgroup.oom_killed());
     let ended = bench.run(&["dd", "if=/dev/zero", "of=/dev/null", "bs=100M", "count=1"]);
     assert_eq!(ended.status, Ok(ExitStatus::Signal(libc::SIGKILL)));
-    assert!(bench.cgroup.oom_killed());
+    assert!(bench.cgroup.oom_killed() && bench.oom_killed);
 }
 
 fn devices() {

@@ -86,6 +86,15 @@ impl Group {
         pids
     }
 
+    /// Whether the kernel has killed something for want of memory: the guest's RAM
+    /// is the sandbox's limit. A kernel without the memory controller counts for
+    /// all of its processes together, and no other is ever killed.
+    pub(super) fn oom_killed(&self) -> bool {
+        let events = fs::read_to_string(self.path.join("memory.events")).unwrap_or_default();
+        let all = || fs::read_to_string("/proc/vmstat").unwrap_or_default();
+        keyed(&events, "oom_kill") > 0 || keyed(&all(), "oom_kill") > 0
+    }
+
     /// What the guest uses; what the kernel has no figure for stays 0.
     pub(super) fn usage(&self) -> Usage {
         let read = |name: &str| fs::read_to_string(self.path.join(name)).unwrap_or_default();

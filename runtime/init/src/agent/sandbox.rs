@@ -66,6 +66,10 @@ impl Spawner for Guest {
         Ok(self.group()?.usage())
     }
 
+    fn oom_killed(&mut self) -> bool {
+        self.group.as_ref().is_some_and(Group::oom_killed)
+    }
+
     fn interfaces(&mut self, interfaces: &[Interface]) -> Result<(), Failure> {
         self.group()?;
         links::set_up(interfaces)

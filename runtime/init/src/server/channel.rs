@@ -190,7 +190,7 @@ impl Channel {
     }
 
     /// Says the last about the process. Returns pipes that others still hold.
-    pub(super) fn finish(self, outbox: &mut Outbox) -> Vec<Arc<OwnedFd>> {
+    pub(super) fn finish(self, oom_killed: bool, outbox: &mut Outbox) -> Vec<Arc<OwnedFd>> {
         let still_open = self.outputs.iter().filter(|output| output.fd().is_some());
         for output in still_open.filter(|_| self.attached) {
             outbox.push(Frame::data(output.kind, self.number, Vec::new()));
@@ -198,6 +198,7 @@ impl Channel {
         outbox.event(&Event::Exited {
             channel: self.number,
             status: self.exit.unwrap_or(LOST),
+            oom_killed,
         });
         let late = self.outputs.into_iter().filter_map(Output::into_late);
         late.collect()

@@ -283,7 +283,9 @@ impl<S: Spawner> Server<S> {
             if self.main == Main::Running(channel.number) {
                 self.main = Main::Ended;
             }
-            self.late.extend(channel.finish(&mut self.outbox));
+            let oom_killed = self.spawner.oom_killed();
+            self.late
+                .extend(channel.finish(oom_killed, &mut self.outbox));
         }
     }
 

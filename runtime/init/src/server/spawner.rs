@@ -39,6 +39,9 @@ pub trait Spawner {
     /// The failure that the asking side is told.
     fn usage(&mut self) -> Result<Usage, Failure>;
 
+    /// Whether the kernel has killed a process of the sandbox for want of memory.
+    fn oom_killed(&mut self) -> bool;
+
     /// Sets links of the sandbox up; those that are not named stay as they are.
     ///
     /// # Errors

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod machine;
+mod memory;
 mod monitor;
 mod networks;
 mod parts;
@@ -90,6 +91,7 @@ fn exit(machine: &mut Machine, channel: u32) -> ExitStatus {
         Event::Exited {
             channel: of,
             status,
+            ..
         } if *of == channel => Some(*status),
         Event::Failed {
             channel: of,

@@ -11,7 +11,8 @@ use crate::workload::walls::Feature;
 const MAX_RANGES: usize = 340;
 
 /// `host`, `auto` (or `private`), or ranges `INSIDE:OUTSIDE:SIZE[,...]` that
-/// hold for users and groups.
+/// hold for users and groups. `host` maps none, which is how it is in a guest
+/// anyway: every wall takes it.
 pub(super) fn userns(cx: &Context<'_>, network: &Network) -> Result<Option<IdMaps>> {
     let text = match cx.options.userns.as_deref() {
         None | Some("" | "host") => return Ok(None),

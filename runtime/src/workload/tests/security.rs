@@ -156,6 +156,10 @@ fn user_namespaces() {
         container(&options).map(|workload| workload.security.userns)
     };
     assert_eq!(userns("host").unwrap(), None);
+    for isolation in [Isolation::Vm, Isolation::Emulated] {
+        let guest = behind(isolation, &options(r#"{"userns":"host"}"#)).unwrap();
+        assert_eq!(guest.security.userns, None);
+    }
     let auto = userns("auto").unwrap().unwrap();
     assert_eq!(
         (auto.uids[0].outside, auto.gids[0].outside),

@@ -79,6 +79,10 @@ impl Spawner for Host {
         Err(Failure::new(ErrorKind::Setup, "no figures here"))
     }
 
+    fn oom_killed(&mut self) -> bool {
+        false
+    }
+
     fn interfaces(&mut self, interfaces: &[Interface]) -> Result<(), Failure> {
         match interfaces.iter().find(|link| link.name != "eth0") {
             None => Ok(()),
@@ -193,6 +197,7 @@ impl Bench {
             Event::Exited {
                 channel: of,
                 status,
+                ..
             } if of == channel => Some(status),
             _ => None,
         };
