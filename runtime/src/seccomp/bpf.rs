@@ -19,6 +19,8 @@ pub(super) const DATA_SIZE: u32 = 64;
 
 /// AUDIT_ARCH_X86_64 (`linux/audit.h`).
 pub(super) const ARCH_X86_64: u32 = 0xc000_003e;
+/// AUDIT_ARCH_I386.
+pub(super) const ARCH_I386: u32 = 0x4000_0003;
 /// Set in the numbers of x32 calls (`__X32_SYSCALL_BIT`).
 pub(super) const X32_BIT: u32 = 0x4000_0000;
 

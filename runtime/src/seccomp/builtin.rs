@@ -3,10 +3,12 @@
 //! list (a test sees to it), so that a new one is looked at before it is let in.
 //! The semantics are those that Docker's users know.
 
+use std::collections::BTreeMap;
+
 use super::Grants;
-use super::builtin_calls::{ALLOWED, CONDITIONAL};
-use super::compile::{Action, Decision, Op, Policy, Test};
-use super::names::{highest, number_of};
+use super::builtin_calls::{ALLOWED, ALLOWED32, CONDITIONAL, CONDITIONAL32};
+use super::compile::{Action, Calls, Decision, Op, Policy, Test};
+use super::names::{highest, highest32, number_of, number32_of};
 
 const EPERM: Action = Action::Errno(libc::EPERM as u16);
 const ENOSYS: Action = Action::Errno(libc::ENOSYS as u16);
@@ -25,26 +27,39 @@ const NAMESPACES: u64 = (libc::CLONE_NEWNS
 /// me". None that switches address randomisation off or makes memory executable.
 const PERSONALITIES: [u64; 5] = [0x0, 0x0008, 0x2_0000, 0x2_0008, 0xffff_ffff];
 
-/// The profile for a workload with these grants.
+/// The profile for a workload with these grants. 32-bit programs may do what
+/// others may.
 pub(super) fn policy(grants: &Grants<'_>) -> Policy {
-    let mut policy = Policy {
+    Policy {
         default: EPERM,
-        beyond: Some((highest(), ENOSYS)),
-        calls: Default::default(),
-    };
+        native: Calls {
+            beyond: Some((highest(), ENOSYS)),
+            decisions: decisions(grants, number_of),
+        },
+        compat: Some(Calls {
+            beyond: Some((highest32(), ENOSYS)),
+            decisions: decisions(grants, number32_of),
+        }),
+    }
+}
+
+/// What the lists say of the calls that have a number.
+fn decisions(grants: &Grants<'_>, number_of: fn(&str) -> Option<u32>) -> BTreeMap<u32, Decision> {
+    let mut decisions = BTreeMap::new();
     let mut set = |name: &str, decision: Decision| {
         if let Some(number) = number_of(name) {
-            policy.calls.insert(number, decision);
+            decisions.insert(number, decision);
         }
     };
     let allow = || Decision {
         always: Some(Action::Allow),
         when: Vec::new(),
     };
-    for name in ALLOWED.iter().flat_map(|(_, names)| *names) {
+    let allowed = ALLOWED.iter().flat_map(|(_, names)| *names);
+    for name in allowed.chain(ALLOWED32) {
         set(name, allow());
     }
-    for (capabilities, names) in CONDITIONAL {
+    for (capabilities, names) in CONDITIONAL.iter().chain(CONDITIONAL32) {
         if capabilities.iter().any(|capability| grants.has(capability)) {
             names.iter().for_each(|name| set(name, allow()));
         }
@@ -88,5 +103,5 @@ pub(super) fn policy(grants: &Grants<'_>) -> Policy {
             },
         );
     }
-    policy
+    decisions
 }

@@ -173,6 +173,38 @@ pub(super) const CONDITIONAL: &[(&[&str], &[&str])] = &[
     (&["CAP_SYS_TTY_CONFIG"], &["vhangup"]),
 ];
 
+/// Allowed in 32-bit programs only, which have them for what 64-bit ones do by
+/// calls in [`ALLOWED`]. `socketcall` says in memory which family a socket is to be
+/// of, where a filter can't look: 32-bit libraries make no socket without it.
+#[rustfmt::skip]
+pub(super) const ALLOWED32: &[&str] = &[
+    "_llseek", "_newselect", "chown32", "clock_adjtime64", "clock_getres_time64", "clock_gettime64",
+    "clock_nanosleep_time64", "fadvise64_64", "fchown32", "fcntl64", "fstat64", "fstatat64", "fstatfs64",
+    "ftruncate64", "futex_time64", "getegid32", "geteuid32", "getgid32", "getgroups32", "getresgid32",
+    "getresuid32", "getuid32", "io_pgetevents_time64", "ipc", "lchown32", "lstat64", "mmap2",
+    "mq_timedreceive_time64", "mq_timedsend_time64", "nice", "ppoll_time64", "pselect6_time64",
+    "recvmmsg_time64", "rt_sigtimedwait_time64", "sched_rr_get_interval_time64", "semtimedop_time64",
+    "sendfile64", "setfsgid32", "setfsuid32", "setgid32", "setgroups32", "setregid32", "setresgid32",
+    "setresuid32", "setreuid32", "setuid32", "sigaction", "signal", "sigpending", "sigprocmask", "sigreturn",
+    "sigsuspend", "socketcall", "stat64", "statfs64", "timer_gettime64", "timer_settime64", "timerfd_gettime64",
+    "timerfd_settime64", "truncate64", "ugetrlimit", "utimensat_time64", "waitpid",
+];
+
+/// As [`CONDITIONAL`], in 32-bit programs only.
+pub(super) const CONDITIONAL32: &[(&[&str], &[&str])] = &[
+    (&["CAP_SYS_ADMIN"], &["umount"]),
+    (&["CAP_SYS_TIME"], &["clock_settime64", "stime"]),
+];
+
+/// Never allowed in 32-bit programs: replaced long ago, or never made, and the
+/// modes of a processor that no 64-bit kernel can run.
+#[cfg(test)]
+#[rustfmt::skip]
+pub(super) const REFUSED32: &[&str] = &[
+    "bdflush", "break", "ftime", "gtty", "idle", "lock", "mpx", "oldfstat", "oldlstat", "oldolduname", "oldstat",
+    "olduname", "prof", "profil", "readdir", "sgetmask", "ssetmask", "stty", "ulimit", "vm86", "vm86old",
+];
+
 /// Allowed for some arguments; `builtin` has the tests.
 #[cfg(test)]
 pub(super) const TESTED: &[&str] = &["clone", "clone3", "personality", "socket"];

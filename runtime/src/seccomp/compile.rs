@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use isola_proto::spec::SockFilter;
 
 use super::bpf::{
-    ARCH_X86_64, JMP_JEQ_K, JMP_JGE_K, JMP_JGT_K, MAX_INSTRUCTIONS, OFFSET_ARCH, OFFSET_NR,
-    X32_BIT, and, argument_offsets, jump, load, ret,
+    ARCH_I386, ARCH_X86_64, JMP_JEQ_K, JMP_JGE_K, JMP_JGT_K, MAX_INSTRUCTIONS, OFFSET_ARCH,
+    OFFSET_NR, X32_BIT, and, argument_offsets, jump, load, ret,
 };
 
 /// Why a profile can't be carried out.
@@ -99,27 +99,51 @@ pub(super) struct Decision {
 pub(super) struct Policy {
     /// For calls without a decision.
     pub(super) default: Action,
+    /// Calls of x86-64.
+    pub(super) native: Calls,
+    /// Calls of 32-bit programs; without, such a call ends the process.
+    pub(super) compat: Option<Calls>,
+}
+
+/// What a policy says of one architecture's calls.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Calls {
     /// For numbers above this one, which newer kernels may have; `None` is the
     /// default action for them too.
     pub(super) beyond: Option<(u32, Action)>,
     /// By number.
-    pub(super) calls: BTreeMap<u32, Decision>,
+    pub(super) decisions: BTreeMap<u32, Decision>,
 }
 
 const ENOSYS: u16 = libc::ENOSYS as u16;
 
 /// The filter of a policy.
 pub(super) fn compile(policy: &Policy) -> Result<Vec<SockFilter>, CompileError> {
-    let tree = tree(&leaves(policy));
-    let mut filter = vec![
-        load(OFFSET_ARCH),
-        SockFilter(JMP_JEQ_K, 1, 0, ARCH_X86_64),
-        ret(Action::KillProcess.value()),
+    let kill = ret(Action::KillProcess.value());
+    let mut native = vec![
         load(OFFSET_NR),
         SockFilter(JMP_JGE_K, 0, 1, X32_BIT),
         ret(Action::Errno(ENOSYS).value()),
     ];
-    filter.extend(tree);
+    native.extend(tree(&leaves(policy.default, &policy.native)));
+    let mut filter = vec![load(OFFSET_ARCH), SockFilter(JMP_JEQ_K, 1, 0, ARCH_X86_64)];
+    match &policy.compat {
+        None => {
+            filter.push(kill);
+            filter.extend(native);
+        }
+        Some(compat) => {
+            filter.push(jump(native.len() as u32));
+            filter.extend(native);
+            // The architecture is still in the accumulator.
+            filter.extend([
+                SockFilter(JMP_JEQ_K, 1, 0, ARCH_I386),
+                kill,
+                load(OFFSET_NR),
+            ]);
+            filter.extend(tree(&leaves(policy.default, compat)));
+        }
+    }
     match filter.len() {
         length if length > MAX_INSTRUCTIONS => Err(CompileError::TooLong(length)),
         _ => Ok(filter),
@@ -130,31 +154,31 @@ pub(super) fn compile(policy: &Policy) -> Result<Vec<SockFilter>, CompileError> 
 type Leaf = (u32, Vec<SockFilter>);
 
 /// The code for every number from 0 on; neighbours with the same code are one.
-fn leaves(policy: &Policy) -> Vec<Leaf> {
+fn leaves(default: Action, calls: &Calls) -> Vec<Leaf> {
     let mut leaves: Vec<Leaf> = Vec::new();
     let mut push = |first: u32, code: Vec<SockFilter>| {
         if leaves.last().is_none_or(|(_, last)| *last != code) {
             leaves.push((first, code));
         }
     };
-    let default = vec![ret(policy.default.value())];
+    let rest = vec![ret(default.value())];
     let mut next = 0;
-    for (number, decision) in &policy.calls {
+    for (number, decision) in &calls.decisions {
         if *number > next {
-            push(next, default.clone());
+            push(next, rest.clone());
         }
-        push(*number, decide(decision, policy.default));
+        push(*number, decide(decision, default));
         next = number + 1;
     }
-    match policy.beyond {
+    match calls.beyond {
         Some((last, action)) => {
             if last >= next {
-                push(next, default);
+                push(next, rest);
                 next = last + 1;
             }
             push(next, vec![ret(action.value())]);
         }
-        None => push(next, default),
+        None => push(next, rest),
     }
     leaves
 }

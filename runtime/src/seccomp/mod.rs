@@ -1,10 +1,10 @@
 //! Seccomp filters: profiles in, classic BPF out (seccomp(2)). No kernel is
 //! asked; the filter is installed by whoever starts the process.
 //!
-//! Filters are for x86-64 calls alone. A call of the x32 ABI gets ENOSYS, as on
-//! a kernel built without it. A process that makes a 32-bit call (`int 0x80`) is
-//! killed, whatever a profile says of other architectures: its numbers mean
-//! other calls, and no profile here describes them.
+//! Filters are for x86-64 and, where the profile names it (as the built-in one and
+//! Docker's do), for 32-bit programs: the same names under i386's numbers, and the
+//! calls that only those have. Else a 32-bit call (`int 0x80`) ends the process. A
+//! call of the x32 ABI gets ENOSYS, as on a kernel built without it.
 
 mod bpf;
 mod builtin;
@@ -56,3 +56,5 @@ pub fn compile_profile(json: &[u8], grants: &Grants<'_>) -> Result<Vec<SockFilte
 mod kernel_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests32;

@@ -5,8 +5,8 @@
 use serde::Deserialize;
 
 use super::Grants;
-use super::compile::{Action, CompileError, Op, Policy, Test};
-use super::names::{self, number_of};
+use super::compile::{Action, Calls, CompileError, Op, Policy, Test};
+use super::names::{self, multiplexed, number_of, number32_of};
 
 const EPERM: u32 = libc::EPERM as u32;
 /// Largest error number that the kernel passes on (MAX_ERRNO).
@@ -35,9 +35,8 @@ struct Profile {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct ArchMap {
     architecture: String,
-    // Calls of other ABIs are decided before any profile (see the module).
-    #[serde(rename = "subArchitectures", default)]
-    _sub_architectures: Option<Vec<String>>,
+    #[serde(default)]
+    sub_architectures: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -92,43 +91,153 @@ pub(super) fn parse(json: &[u8], grants: &Grants<'_>) -> Result<Policy, CompileE
     check_surroundings(&profile)?;
     let default = action(&profile.default_action, profile.default_errno_ret, EPERM)?;
     let fallback = profile.default_errno_ret.unwrap_or(EPERM);
-    let mut policy = Policy {
-        default,
-        beyond: None,
-        calls: Default::default(),
-    };
-    let mut highest_named = None;
+    let mut native = Table::new(number_of, default);
+    let mut compat = has_compat(&profile).then(|| Table::new(number32_of, default));
     let mut count = 0;
     for rule in profile.syscalls.iter().flatten() {
         let action = action(&rule.action, rule.errno_ret, fallback)?;
         let applies = applies(rule, grants)?;
+        let args = rule.args.as_deref().unwrap_or_default();
         for name in rule.names.iter().flatten().chain(&rule.name) {
             count += 1;
             if count > MAX_RULES {
                 return unsupported(format!("more than {MAX_RULES} calls are named"));
             }
-            let Some(number) = number_of(name) else {
+            let mut known = native.rule(name, action, args, applies)?;
+            if let Some(compat) = &mut compat {
+                known |= compat.rule(name, action, args, applies)?;
+                if applies {
+                    compat.restrict_detour(name, action);
+                }
+            }
+            if !known {
                 check_unknown(name, action, default)?;
-                continue;
-            };
-            highest_named = highest_named.max(Some(number));
-            if applies {
-                add(
-                    &mut policy,
-                    name,
-                    number,
-                    action,
-                    rule.args.as_deref().unwrap_or_default(),
-                )?;
             }
         }
     }
     // A call newer than the profile gets ENOSYS, so that programs fall back as on
     // an older kernel, unless the profile says what it wants for the rest.
-    if !default.permits() && profile.default_errno_ret.is_none() {
-        policy.beyond = highest_named.map(|number| (number, Action::Errno(libc::ENOSYS as u16)));
+    let newer = (!default.permits() && profile.default_errno_ret.is_none())
+        .then_some(Action::Errno(libc::ENOSYS as u16));
+    Ok(Policy {
+        default,
+        native: native.finish(newer),
+        compat: compat.map(|compat| compat.finish(newer)),
+    })
+}
+
+/// The rules of a profile for the calls of one architecture.
+struct Table {
+    number_of: fn(&str) -> Option<u32>,
+    default: Action,
+    calls: Calls,
+    highest_named: Option<u32>,
+}
+
+impl Table {
+    fn new(number_of: fn(&str) -> Option<u32>, default: Action) -> Table {
+        Table {
+            number_of,
+            default,
+            calls: Calls::default(),
+            highest_named: None,
+        }
     }
-    Ok(policy)
+
+    /// Takes one rule for one call, if it `applies`. Whether there is such a call.
+    fn rule(
+        &mut self,
+        name: &str,
+        action: Action,
+        args: &[Arg],
+        applies: bool,
+    ) -> Result<bool, CompileError> {
+        let Some(number) = (self.number_of)(name) else {
+            return Ok(false);
+        };
+        self.highest_named = self.highest_named.max(Some(number));
+        if applies {
+            self.add(name, number, action, args)?;
+        }
+        Ok(true)
+    }
+
+    /// A rule that restricts a call holds for the detour that 32-bit programs have
+    /// to it, too, whatever the arguments: those are in memory there, where a
+    /// filter can't look.
+    fn restrict_detour(&mut self, name: &str, action: Action) {
+        if action.permits() || action == self.default {
+            return;
+        }
+        let detour =
+            multiplexed(name).and_then(|(by, operation)| Some(((self.number_of)(by)?, operation)));
+        let Some((number, operation)) = detour else {
+            return;
+        };
+        let test = Test {
+            index: 0,
+            // ipc(2) has its version in the upper half.
+            op: Op::MaskedEq(0xffff),
+            value: operation,
+            narrow: true,
+        };
+        let decision = self.calls.decisions.entry(number).or_default();
+        decision.when.push((vec![test], action));
+    }
+
+    /// Adds one rule for one call.
+    fn add(
+        &mut self,
+        name: &str,
+        number: u32,
+        action: Action,
+        args: &[Arg],
+    ) -> Result<(), CompileError> {
+        if args.is_empty() {
+            // Saying the default once more changes nothing, and must not override
+            // what other rules allow for some arguments.
+            if action == self.default {
+                return Ok(());
+            }
+            let decision = self.calls.decisions.entry(number).or_default();
+            if decision.always.is_some_and(|other| other != action) {
+                return Err(CompileError::Contradiction(name.to_owned()));
+            }
+            decision.always = Some(action);
+            return Ok(());
+        }
+        let tests = args
+            .iter()
+            .map(|arg| test(name, arg))
+            .collect::<Result<Vec<_>, _>>()?;
+        let decision = self.calls.decisions.entry(number).or_default();
+        let repeated = |at: usize| tests[..at].iter().any(|test| test.index == tests[at].index);
+        if (0..tests.len()).any(repeated) {
+            // Two tests of one argument are alternatives: so it has been since runc's
+            // first profiles, and profiles rely on it.
+            decision
+                .when
+                .extend(tests.into_iter().map(|test| (vec![test], action)));
+        } else {
+            decision.when.push((tests, action));
+        }
+        Ok(())
+    }
+
+    fn finish(mut self, newer: Option<Action>) -> Calls {
+        self.calls.beyond = self.highest_named.zip(newer);
+        self.calls
+    }
+}
+
+/// Whether the profile is for 32-bit programs, too.
+fn has_compat(profile: &Profile) -> bool {
+    let listed = profile.architectures.iter().flatten();
+    let maps = profile.arch_map.iter().flatten();
+    let below = maps
+        .filter(|map| map.architecture == "SCMP_ARCH_X86_64")
+        .flat_map(|map| map.sub_architectures.iter().flatten());
+    listed.chain(below).any(|arch| arch == "SCMP_ARCH_X86")
 }
 
 /// What stands outside of the rules.
@@ -234,45 +343,6 @@ fn kernel_version(text: &str) -> Result<(u32, u32), CompileError> {
         (Some(major), Some(minor)) => Ok((major, minor)),
         _ => unsupported(format!("{text:?} is not a kernel's version")),
     }
-}
-
-/// Adds one rule for one call.
-fn add(
-    policy: &mut Policy,
-    name: &str,
-    number: u32,
-    action: Action,
-    args: &[Arg],
-) -> Result<(), CompileError> {
-    if args.is_empty() {
-        // Saying the default once more changes nothing, and must not override
-        // what other rules allow for some arguments.
-        if action == policy.default {
-            return Ok(());
-        }
-        let decision = policy.calls.entry(number).or_default();
-        if decision.always.is_some_and(|other| other != action) {
-            return Err(CompileError::Contradiction(name.to_owned()));
-        }
-        decision.always = Some(action);
-        return Ok(());
-    }
-    let tests = args
-        .iter()
-        .map(|arg| test(name, arg))
-        .collect::<Result<Vec<_>, _>>()?;
-    let decision = policy.calls.entry(number).or_default();
-    let repeated = |at: usize| tests[..at].iter().any(|test| test.index == tests[at].index);
-    if (0..tests.len()).any(repeated) {
-        // Two tests of one argument are alternatives: so it has been since runc's
-        // first profiles, and profiles rely on it.
-        decision
-            .when
-            .extend(tests.into_iter().map(|test| (vec![test], action)));
-    } else {
-        decision.when.push((tests, action));
-    }
-    Ok(())
 }
 
 fn test(name: &str, arg: &Arg) -> Result<Test, CompileError> {
