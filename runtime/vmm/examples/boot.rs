@@ -2,8 +2,11 @@
 //!
 //! ```text
 //! boot --vmm target/.../isola-vmm --kernel vmlinux --initrd init.cpio --memory 256 \
-//!      --append "console=ttyS0" --disk writable.img --layer layer.erofs --vsock /tmp/s
+//!      --append "console=ttyS0" --disk writable.img --layer layer.erofs --vsock /tmp/s \
+//!      --nic 3
 //! ```
+//! `--nic` wants the number of an inherited descriptor of a tap device, or several
+//! with commas between them.
 //! Console on standard output and input. `--probe` asks only whether KVM works.
 //! `--stats WORD` asks for statistics, `--press WORD` presses the power button,
 //! when the guest prints a line that holds the word. How the machine ended is told
@@ -23,9 +26,9 @@ use std::process::Command;
 use std::time::Instant;
 
 use isola_vmm::Outcome;
-use isola_vmm::config::{Console, Disk, Segment, VmConfig, Vsock};
+use isola_vmm::config::{Console, Disk, Nic, Segment, VmConfig, Vsock};
 
-type Result<T> = std::result::Result<T, Box<dyn Error>>;
+type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 
 /// Descriptors that the child gets.
 #[derive(Default)]
@@ -116,6 +119,15 @@ fn main() -> Result<()> {
                     cid: 3,
                     listener_fd,
                     ports: vec![],
+                });
+            }
+            "--nic" => {
+                let queues = value.split(',').map(str::parse).collect::<Result<_, _>>()?;
+                let last = config.nics.len() as u8 + 1;
+                config.nics.push(Nic {
+                    queues,
+                    mac: [2, 0, 0, 0, 0, last],
+                    mtu: None,
                 });
             }
             "--stats" => reactions.push((value, "stats\n")),

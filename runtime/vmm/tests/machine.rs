@@ -7,16 +7,11 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
+use common::code::{off, out, store, wait_and_print};
 use common::{file, vm};
 use isola_vmm::Outcome;
 use isola_vmm::config::{Disk, Port, Segment, Vsock};
 use isola_vmm::outcome::{Answer, Event};
-
-/// `mov al, byte; mov dx, port; out dx, al`
-fn out(port: u16, byte: u8) -> Vec<u8> {
-    let [low, high] = port.to_le_bytes();
-    vec![0xb0, byte, 0x66, 0xba, low, high, 0xee]
-}
 
 /// Writes a text to the serial port.
 fn print(text: &str) -> Vec<u8> {
@@ -25,11 +20,6 @@ fn print(text: &str) -> Vec<u8> {
 
 fn code(parts: &[Vec<u8>]) -> Vec<u8> {
     parts.concat()
-}
-
-/// Switches off.
-fn off() -> Vec<u8> {
-    out(0x600, 0x34)
 }
 
 /// `jmp $`
@@ -116,16 +106,6 @@ fn virtio_devices_are_found_in_their_slots() {
     assert_eq!(ended.console, "2C4/", "{ended:?}");
 }
 
-/// `mov dword [address], value`
-fn store(address: u32, value: u32) -> Vec<u8> {
-    [
-        &[0xc7, 0x05][..],
-        &address.to_le_bytes(),
-        &value.to_le_bytes(),
-    ]
-    .concat()
-}
-
 /// Brings up the random number device in the first slot, with one chain of a
 /// descriptor of 8 bytes at 0x8000 that has `flags` and is followed by itself, and
 /// rings the bell.
@@ -152,17 +132,6 @@ fn rng_driver(flags: u32) -> Vec<u8> {
         store(DEVICE + 0x50, 0),
     ]
     .concat()
-}
-
-/// Waits until the register or memory at the address is not 0, and prints its low
-/// byte's lowest digit.
-fn wait_and_print(address: u32) -> Vec<u8> {
-    let mut code = vec![0xa1];
-    code.extend(address.to_le_bytes());
-    // test eax, eax; jz back
-    code.extend([0x85, 0xc0, 0x74, 0xf7]);
-    code.extend([0x24, 0x0f, 0x04, b'0', 0x66, 0xba, 0xf8, 0x03, 0xee]);
-    code
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Starts the program with tiny guests.
 #![allow(dead_code, clippy::unwrap_used)]
 
+pub(crate) mod code;
+
 use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
