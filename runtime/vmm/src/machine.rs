@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use kvm_bindings::{KVM_MAX_CPUID_ENTRIES, KVM_PIT_SPEAKER_DUMMY, kvm_pit_config};
 use kvm_ioctls::{Cap, IoEventAddress, Kvm, VcpuFd, VmFd};
+use virtio_bindings::virtio_mmio::VIRTIO_MMIO_INT_VRING;
 use vmm_sys_util::eventfd::EventFd;
 
 use crate::boot::{self, LoadError, Payload};
@@ -30,6 +31,9 @@ use crate::virtio::vsock::Vsock;
 
 /// Offset of the notification register (virtio 1.2, 4.2.2).
 const QUEUE_NOTIFY: u64 = 0x50;
+
+/// Offset of the register that acknowledges interrupts (virtio 1.2, 4.2.2).
+const INTERRUPT_ACK: u64 = 0x64;
 
 /// Why a machine can't be made or run.
 #[derive(Debug, thiserror::Error)]
@@ -368,6 +372,14 @@ impl Wiring<'_> {
                 .register_ioevent(bell, &register, queue)
                 .map_err(kvm_error("connect a bell"))?;
         }
+        // The answer to an ordinary interrupt is taken by KVM and looked at by nobody,
+        // which saves an exit each. The cause then stays up: as lines are edge
+        // triggered, that makes no further interrupt.
+        let acknowledged = IoEventAddress::Mmio(slot.base + INTERRUPT_ACK);
+        let sink = EventFd::new(libc::EFD_NONBLOCK).map_err(device_error("interrupt line"))?;
+        self.vm
+            .register_ioevent(&sink, &acknowledged, VIRTIO_MMIO_INT_VRING)
+            .map_err(kvm_error("connect an interrupt's answer"))?;
         Ok(Arc::new(transport))
     }
 }
