@@ -1,0 +1,5 @@
+mod guest;
+mod hostile;
+mod locking;
+mod operations;
+mod sharing;
