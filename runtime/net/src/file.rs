@@ -13,6 +13,17 @@ use crate::error::{Error, Kind, Result};
 /// Replaces `path` by `value` as JSON: temporary file, fsync, rename, fsync of
 /// the folder. A reader sees the old text or the new one.
 pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
+    replace(path, value, true)?;
+    sync(path.parent().unwrap_or(Path::new(".")))
+}
+
+/// As [`write_json`], for what has no meaning after the next boot: a process that
+/// dies leaves a whole file, only a host that does may leave half of one.
+pub(crate) fn write_json_for_this_boot<T: Serialize>(path: &Path, value: &T) -> Result<()> {
+    replace(path, value, false)
+}
+
+fn replace<T: Serialize>(path: &Path, value: &T, durable: bool) -> Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let mut text = serde_json::to_vec(value).map_err(|error| {
         Error::new(
@@ -23,12 +34,18 @@ pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
     text.push(b'\n');
     let mut file = tempfile::NamedTempFile::new_in(folder)
         .map_err(|error| Error::io("write in", folder, error))?;
-    file.write_all(&text)
-        .and_then(|()| file.as_file().sync_all())
-        .map_err(|error| Error::io("write", path, error))?;
+    let mut write = || {
+        file.write_all(&text)?;
+        if durable {
+            file.as_file().sync_all()
+        } else {
+            Ok(())
+        }
+    };
+    write().map_err(|error| Error::io("write", path, error))?;
     file.persist(path)
         .map_err(|error| Error::io("write", path, error.error))?;
-    sync(folder)
+    Ok(())
 }
 
 /// Writes the names in a folder to disk.

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::address::{first, overlap};
 use crate::error::{Error, Result};
-use crate::file::{Lock, read_json, write_json};
+use crate::file::{Lock, read_json, write_json_for_this_boot};
 use crate::record::{Network, Subnet};
 
 const FOLDER: &str = "/run/isola/net";
@@ -74,6 +74,25 @@ impl Host {
             reserved,
             routes: socket.routes()?,
         })
+    }
+
+    /// Removes what data roots that are gone have left in other network namespaces,
+    /// which nobody else looks at any more.
+    pub(crate) fn tidy(&self) {
+        for entry in fs::read_dir(FOLDER).into_iter().flatten().flatten() {
+            let folder = entry.path();
+            if folder == self.folder {
+                continue;
+            }
+            for file in fs::read_dir(&folder).into_iter().flatten().flatten() {
+                let reserved = read_json::<Reserved>(&file.path());
+                if !reserved.is_ok_and(|it| it.is_some_and(|it| it.folder.exists())) {
+                    drop(fs::remove_file(file.path()));
+                }
+            }
+            // Fails for the lock, and while a reservation is there.
+            drop(fs::remove_dir(&folder));
+        }
     }
 
     /// Who has a part of these addresses, but for the network itself and routes
@@ -145,7 +164,7 @@ impl Host {
             *id == network.id && old.folder == reserved.folder && old.subnets == reserved.subnets
         });
         if !same {
-            write_json(&self.folder.join(&network.id), &reserved)?;
+            write_json_for_this_boot(&self.folder.join(&network.id), &reserved)?;
             self.reserved.retain(|(id, _)| *id != network.id);
             self.reserved.push((network.id.clone(), reserved));
         }

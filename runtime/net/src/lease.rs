@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::address::{is_usable, next};
 use crate::attach::Attachment;
 use crate::error::{Error, Result};
-use crate::file::{read_json, write_json};
+use crate::file::{read_json, write_json_for_this_boot};
 use crate::ports::Published;
 use crate::record::{Network, Subnet};
 
@@ -96,30 +96,33 @@ impl Lease {
     }
 }
 
-/// `leases.json` of a network.
+/// The leases of a network in `leases.BOOT.json`. Nothing that has one outlives
+/// the boot, so the file of another boot is void, and none needs to be on disk.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Leases {
-    /// The boot in which the leases were given: nothing outlives it.
-    boot: String,
     last_v4: Option<IpAddr>,
     last_v6: Option<IpAddr>,
     leases: Vec<Lease>,
 }
 
 impl Leases {
-    /// Reads the leases; those of an earlier boot are void.
+    /// Reads the leases of this boot.
     pub(crate) fn load(folder: &Path) -> Result<Leases> {
-        let mut leases: Leases = read_json(&folder.join("leases.json"))?.unwrap_or_default();
-        let boot = boot_id()?;
-        if leases.boot != boot {
-            leases.boot = boot;
-            leases.leases.clear();
-        }
-        Ok(leases)
+        Ok(read_json(&folder.join(file_name()?))?.unwrap_or_default())
     }
 
     pub(crate) fn save(&self, folder: &Path) -> Result<()> {
-        write_json(&folder.join("leases.json"), self)
+        let path = folder.join(file_name()?);
+        if !path.exists() {
+            let entries = fs::read_dir(folder).map_err(|e| Error::io("read", folder, e))?;
+            for entry in entries.flatten() {
+                if entry.file_name().to_string_lossy().starts_with(PREFIX) {
+                    let old = entry.path();
+                    fs::remove_file(&old).map_err(|e| Error::io("remove", &old, e))?;
+                }
+            }
+        }
+        write_json_for_this_boot(&path, self)
     }
 
     pub(crate) fn all(&self) -> &[Lease] {
@@ -312,9 +315,12 @@ impl Leases {
     }
 }
 
-/// The kernel's random name of this boot (random(4)).
-fn boot_id() -> Result<String> {
+/// The beginning of the name of a file with leases.
+const PREFIX: &str = "leases.";
+
+/// With the kernel's random name of this boot (random(4)).
+fn file_name() -> Result<String> {
     let path = Path::new("/proc/sys/kernel/random/boot_id");
-    let text = fs::read_to_string(path).map_err(|error| Error::io("read", path, error))?;
-    Ok(text.trim().to_owned())
+    let boot = fs::read_to_string(path).map_err(|error| Error::io("read", path, error))?;
+    Ok(format!("{PREFIX}{}.json", boot.trim()))
 }

@@ -86,6 +86,7 @@ impl Networks {
             .map_err(|error| Error::new(Kind::System, format!("cannot draw an id: {error}")))?;
         let id = hex::encode(random);
         let mut host = Host::lock(&mut Socket::route()?)?;
+        host.tidy();
         let mut subnets = vec![match plan.v4 {
             Some(part) => part,
             None => host.choose_v4(&id)?,

@@ -11,6 +11,7 @@ use rustix::net::{
 };
 
 use super::{PortSpec, Protocol, Published};
+use crate::daemon::Listener;
 use crate::error::{Error, Kind, Result};
 use crate::lease::Lease;
 
@@ -37,6 +38,28 @@ pub struct Held {
     pub address: SocketAddr,
     /// What is published by it.
     pub published: Published,
+}
+
+impl Reserved {
+    /// Parts the sockets: those that the network's process has to relay, for
+    /// [`crate::daemon::Member`], and those that only have to stay open.
+    pub fn split(self, lease: &Lease) -> (Vec<Listener>, Vec<OwnedFd>) {
+        let mut listeners = Vec::new();
+        let mut others = Vec::new();
+        // More programs serve IPv4 only than IPv6 only.
+        let target = lease.addresses().first().copied();
+        for held in self.sockets {
+            match target.filter(|_| held.is_relayed(lease)) {
+                Some(target) => listeners.push(Listener {
+                    protocol: held.published.protocol,
+                    target: SocketAddr::new(target, held.published.container),
+                    socket: held.socket,
+                }),
+                None => others.push(held.socket),
+            }
+        }
+        (listeners, others)
+    }
 }
 
 impl Held {
@@ -225,6 +248,43 @@ mod tests {
         let port = held.published[0].host;
         assert!(held.sockets.iter().all(|it| it.address.port() == port));
         assert!(held.sockets.iter().any(|it| it.address.is_ipv4()));
+    }
+
+    #[test]
+    fn what_the_kernel_can_not_translate_is_relayed() {
+        let lease = |ipv6: Option<&str>| Lease {
+            instance: "1".to_owned(),
+            names: Vec::new(),
+            ipv4: Some(Ipv4Addr::new(10, 0, 0, 2)),
+            ipv6: ipv6.map(|text| text.parse().unwrap()),
+            mac: isola_proto::Mac([2, 0, 0, 0, 0, 1]),
+            dns: Vec::new(),
+            search: Vec::new(),
+            ports: Vec::new(),
+        };
+        for (text, ipv6, relayed) in [
+            ("80", None, 1),
+            ("80", Some("fd00::2"), 1),
+            ("127.0.0.1::80", None, 0),
+            ("0.0.0.0::80", None, 0),
+            ("[::1]::80", Some("fd00::2"), 1),
+        ] {
+            let held = match reserve(&parse(text).unwrap()) {
+                Ok(held) => held,
+                Err(error) if text.contains('[') => {
+                    eprintln!("SKIPPED: no IPv6: {error}");
+                    continue;
+                }
+                Err(error) => panic!("{error}"),
+            };
+            let v6 = held.sockets.iter().any(|it| it.address.is_ipv6());
+            let all = held.sockets.len();
+            let (listeners, others) = held.split(&lease(ipv6));
+            assert_eq!(listeners.len(), if v6 { relayed } else { 0 }, "{text}");
+            assert_eq!(listeners.len() + others.len(), all, "{text}");
+            let target = SocketAddr::from(([10, 0, 0, 2], 80));
+            assert!(listeners.iter().all(|it| it.target == target));
+        }
     }
 
     #[test]

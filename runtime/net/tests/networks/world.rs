@@ -163,6 +163,15 @@ impl World {
     }
 }
 
+impl Drop for World {
+    /// The host is gone with the test, its reservations in /run are not.
+    fn drop(&mut self) {
+        for network in self.networks.list().unwrap_or_default() {
+            drop(self.networks.remove(&network, &|_| None, &|_| false));
+        }
+    }
+}
+
 pub(crate) fn instance(number: u32) -> InstanceRef {
     InstanceRef {
         id: format!("{number:064x}"),
