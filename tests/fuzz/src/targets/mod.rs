@@ -1,5 +1,6 @@
 //! What is tried, and with which seeds.
 
+mod dns;
 mod images;
 mod kernel;
 mod proto;
@@ -24,7 +25,7 @@ fn nothing(_: &mut [u8]) {}
 
 /// All of them.
 pub(crate) fn all() -> Vec<Target> {
-    let mut all = vec![proto::target(), kernel::target()];
+    let mut all = vec![proto::target(), kernel::target(), dns::target()];
     all.extend(text::targets());
     all.extend(images::targets());
     all
