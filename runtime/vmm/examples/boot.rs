@@ -8,6 +8,7 @@
 //! `--nic` wants the number of an inherited descriptor of a tap device, or several
 //! with commas between them.
 //! Console on standard output and input. `--probe` asks only whether KVM works.
+//! `--share SOCKET` connects a server of shared folders (tag `isola`).
 //! `--stats WORD` asks for statistics, `--press WORD` presses the power button,
 //! when the guest prints a line that holds the word. How the machine ended is told
 //! on standard error.
@@ -26,7 +27,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use isola_vmm::Outcome;
-use isola_vmm::config::{Console, Disk, Nic, Segment, VmConfig, Vsock};
+use isola_vmm::config::{Console, Disk, Nic, Segment, Share, VmConfig, Vsock};
 
 type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 
@@ -90,6 +91,7 @@ fn main() -> Result<()> {
         disks: vec![],
         vsock: None,
         nics: vec![],
+        shares: None,
         console: Console {
             output_fd: passed.add(console_theirs)?,
             input_fd: Some(0),
@@ -128,6 +130,14 @@ fn main() -> Result<()> {
                     queues,
                     mac: [2, 0, 0, 0, 0, last],
                     mtu: None,
+                });
+            }
+            "--share" => {
+                let socket = UnixStream::connect(&value)?;
+                config.shares = Some(Share {
+                    socket_fd: passed.add(socket)?,
+                    tag: "isola".into(),
+                    queues: 1,
                 });
             }
             "--stats" => reactions.push((value, "stats\n")),

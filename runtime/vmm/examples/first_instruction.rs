@@ -37,6 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         disks: vec![],
         vsock: None,
         nics: vec![],
+        shares: None,
         console: Console {
             output_fd: pass(&output)?,
             input_fd: None,

@@ -18,6 +18,10 @@ pub const MIN_MEMORY: u64 = 2 << 20;
 pub const MAX_CMDLINE: usize = 2047;
 /// Most queue pairs of a network device.
 pub const MAX_QUEUE_PAIRS: usize = 16;
+/// Longest tag of shared folders in bytes (virtio 1.2, section 5.11.4).
+pub const MAX_TAG: usize = 36;
+/// Most queues for requests of shared folders.
+pub const MAX_SHARE_QUEUES: usize = 16;
 /// Largest piece of data that is part of the configuration itself, in bytes.
 pub const MAX_INLINE: usize = 1 << 20;
 
@@ -50,6 +54,9 @@ pub struct VmConfig {
     /// Network devices in the order in which the guest numbers them (`eth0`...).
     #[serde(default)]
     pub nics: Vec<Nic>,
+    /// Shared folders. The guest's memory is then shared with their server.
+    #[serde(default)]
+    pub shares: Option<Share>,
     /// Serial port (`ttyS0`).
     pub console: Console,
     /// Give the guest a random number device.
@@ -158,6 +165,19 @@ pub struct Nic {
     pub mtu: Option<u16>,
 }
 
+/// Shared folders: a virtio-fs device that another process serves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Share {
+    /// A stream socket connected to the server, which speaks vhost-user. When the
+    /// server goes, the machine ends with an error.
+    pub socket_fd: RawFd,
+    /// The name by which the guest mounts them.
+    pub tag: String,
+    /// Queues for requests, at most one per vCPU.
+    pub queues: u32,
+}
+
 /// The serial port.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -201,6 +221,9 @@ pub enum ConfigError {
         /// What is wrong with it.
         problem: &'static str,
     },
+    /// Shared folders that can't be.
+    #[error("shared folders: {0}")]
+    Share(&'static str),
     /// Reserved, or a port twice.
     #[error("vsock: {0}")]
     Vsock(&'static str),
@@ -239,6 +262,9 @@ impl VmConfig {
             nic.validate()
                 .map_err(|problem| ConfigError::Nic { index, problem })?;
         }
+        if let Some(share) = &self.shares {
+            share.validate(self.vcpus).map_err(ConfigError::Share)?;
+        }
         match self.descriptors().into_iter().find(|fd| *fd < 0) {
             Some(fd) => Err(ConfigError::Descriptor(fd)),
             None => Ok(()),
@@ -255,7 +281,7 @@ impl VmConfig {
     /// Number of virtio devices.
     pub fn device_count(&self) -> usize {
         let single = usize::from(self.vsock.is_some()) + usize::from(self.entropy);
-        self.disks.len() + self.nics.len() + single
+        self.disks.len() + self.nics.len() + single + usize::from(self.shares.is_some())
     }
 
     /// Every descriptor that is named, sorted, each once: what the parent passes
@@ -277,6 +303,7 @@ impl VmConfig {
             fds.extend(vsock.ports.iter().map(|port| port.fd));
         }
         fds.extend(self.nics.iter().flat_map(|nic| &nic.queues));
+        fds.extend(self.shares.iter().map(|share| share.socket_fd));
         fds.sort_unstable();
         fds.dedup();
         fds
@@ -328,6 +355,19 @@ impl Vsock {
         ports.sort_unstable();
         if ports.windows(2).any(|pair| pair[0] == pair[1]) {
             return Err("a port is given twice");
+        }
+        Ok(())
+    }
+}
+
+impl Share {
+    fn validate(&self, vcpus: u32) -> Result<(), &'static str> {
+        if self.tag.is_empty() || self.tag.len() > MAX_TAG || self.tag.contains('\0') {
+            return Err("the tag must have 1 to 36 bytes without a zero");
+        }
+        // Linux sets up as many queues as it has CPUs, and all must be set up.
+        if self.queues == 0 || self.queues > vcpus || self.queues as usize > MAX_SHARE_QUEUES {
+            return Err("there must be 1 to 16 queues, no more than vCPUs");
         }
         Ok(())
     }

@@ -31,6 +31,11 @@ fn config() -> VmConfig {
             mac: [2, 0, 0, 0, 0, 0x1f],
             mtu: Some(1400),
         }],
+        shares: Some(Share {
+            socket_fd: 12,
+            tag: "isola".into(),
+            queues: 1,
+        }),
         console: Console {
             output_fd: 1,
             input_fd: Some(9),
@@ -41,6 +46,10 @@ fn config() -> VmConfig {
     }
 }
 
+fn share(config: &mut VmConfig) -> &mut Share {
+    config.shares.as_mut().unwrap()
+}
+
 #[test]
 fn a_sound_configuration_passes_and_survives_json() {
     let config = config();
@@ -48,9 +57,9 @@ fn a_sound_configuration_passes_and_survives_json() {
     let text = serde_json::to_string(&config).unwrap();
     assert!(text.contains("\"bytes\":\"0707"));
     assert_eq!(serde_json::from_str::<VmConfig>(&text).unwrap(), config);
-    assert_eq!(config.descriptors(), [1, 3, 4, 5, 7, 8, 9, 10, 11]);
+    assert_eq!(config.descriptors(), [1, 3, 4, 5, 7, 8, 9, 10, 11, 12]);
     assert!(text.contains("\"mac\":\"02000000001f\""));
-    assert_eq!(config.device_count(), 4);
+    assert_eq!(config.device_count(), 5);
 }
 
 #[test]
@@ -108,6 +117,12 @@ fn what_makes_no_machine_is_refused() {
         (|c| c.nics[0].mtu = Some(67), "MTU"),
         (|c| c.nics = vec![c.nics[0].clone(); 16], "devices"),
         (|c| c.nics[0].queues[1] = -7, "descriptor -7"),
+        (|c| share(c).tag.clear(), "1 to 36"),
+        (|c| share(c).tag = "x".repeat(37), "1 to 36"),
+        (|c| share(c).tag = "a\0".into(), "1 to 36"),
+        (|c| share(c).queues = 0, "1 to 16 queues"),
+        (|c| share(c).queues = 17, "1 to 16 queues"),
+        (|c| share(c).socket_fd = -3, "descriptor -3"),
         (|c| c.status_fd = Some(-1), "descriptor -1"),
     ];
     for (change, expected) in table {

@@ -27,6 +27,7 @@ use crate::virtio::block::{Block, Extent, Extents};
 use crate::virtio::mmio::Transport;
 use crate::virtio::net::{Net, Server};
 use crate::virtio::rng::Rng;
+use crate::virtio::share::{Share, Talk};
 use crate::virtio::vsock::Vsock;
 
 /// Offset of the notification register (virtio 1.2, 4.2.2).
@@ -109,6 +110,8 @@ pub(crate) struct Machine {
     pub(crate) disks: Vec<Arc<Transport<Block>>>,
     pub(crate) vsock: Option<Arc<Transport<Vsock>>>,
     pub(crate) rng: Option<Arc<Transport<Rng>>>,
+    /// The talk with the server of shared folders.
+    pub(crate) shares: Option<Talk>,
     /// What serves the network devices' queue pairs, with a thread's name each.
     pub(crate) nics: Vec<(String, Server)>,
     pub(crate) stats: Arc<Stats>,
@@ -157,7 +160,7 @@ impl Descriptors {
 /// Builds the machine.
 pub(crate) fn build(config: &VmConfig, fds: &Descriptors) -> Result<Machine, Error> {
     let kvm = crate::sys::kvm(fds.get(config.kvm_fd)?);
-    let memory = memory::allocate(config.memory_bytes)?;
+    let memory = memory::allocate(config.memory_bytes, config.shares.is_some())?;
     let vm = create_vm(&kvm, &memory, config.without_acpi())?;
     let vcpu_fds = create_vcpus(&kvm, &vm, config.vcpus)?;
     let devices = Devices::new(config, fds, &vm, &memory)?;
@@ -198,6 +201,7 @@ pub(crate) fn build(config: &VmConfig, fds: &Descriptors) -> Result<Machine, Err
         vsock: devices.vsock,
         rng: devices.rng,
         nics: devices.nics,
+        shares: devices.shares,
         stats,
         verdict,
     })
@@ -270,6 +274,7 @@ struct Devices {
     vsock: Option<Arc<Transport<Vsock>>>,
     rng: Option<Arc<Transport<Rng>>>,
     nics: Vec<(String, Server)>,
+    shares: Option<Talk>,
 }
 
 impl Devices {
@@ -319,6 +324,16 @@ impl Devices {
             nics.extend(names.zip(servers));
             registers.push(transport);
         }
+        let mut shares = None;
+        if let Some(share) = &config.shares {
+            let device =
+                Share::new(share, memory.clone()).map_err(device_error("shared folders"))?;
+            let slot = Slot::new(registers.len());
+            let transport = wiring.connect(device, slot, libc::EFD_NONBLOCK)?;
+            let talk = Talk::greet(&transport, fds.get(share.socket_fd)?);
+            shares = Some(talk.map_err(device_error("shared folders"))?);
+            registers.push(transport);
+        }
         let bus = Bus {
             console: Arc::new(console),
             power,
@@ -331,6 +346,7 @@ impl Devices {
             vsock,
             rng,
             nics,
+            shares,
         })
     }
 }

@@ -1,17 +1,24 @@
 //! Guest memory.
 //!
 //! Private, anonymous and not reserved, so that only what the guest touches
-//! costs anything; aligned to 2 MiB and advised as huge pages, which saves most
-//! of the nested page faults (a shared memfd would lose them).
+//! costs anything; or, for a device that another process serves, a memfd of fixed size;
+//! aligned to 2 MiB and advised as huge pages, which saves most
+//! of the nested page faults (of a memfd, if the
+//! host's `shmem_enabled` lets it have them).
 #![allow(unsafe_code)]
 
+use std::fs::File;
 use std::io;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
 
 use kvm_bindings::kvm_userspace_memory_region;
 use kvm_ioctls::VmFd;
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+use vm_memory::mmap::MmapRegionBuilder;
 use vm_memory::{
-    GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, GuestRegionMmap,
-    MmapRegion,
+    FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion,
+    GuestRegionMmap,
 };
 
 use crate::layout::{ABOVE_HOLE, LOW_RAM_END};
@@ -22,7 +29,8 @@ pub(crate) type Memory = GuestMemoryMmap<()>;
 
 const HUGE_PAGE: usize = 2 << 20;
 const PROT: i32 = libc::PROT_READ | libc::PROT_WRITE;
-const FLAGS: i32 = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+const PRIVATE: i32 = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+const SHARED: i32 = libc::MAP_SHARED | libc::MAP_NORESERVE;
 
 /// Address and length of the ranges that hold `bytes` of memory.
 pub(crate) fn ranges(bytes: u64) -> Vec<(u64, u64)> {
@@ -34,18 +42,28 @@ pub(crate) fn ranges(bytes: u64) -> Vec<(u64, u64)> {
     ranges
 }
 
-/// Maps `bytes` of memory. It stays mapped until the process ends.
-pub(crate) fn allocate(bytes: u64) -> Result<Memory, Error> {
+/// Maps `bytes` of memory, `shared` if another process shall map it, too. It stays
+/// mapped until the process ends.
+pub(crate) fn allocate(bytes: u64, shared: bool) -> Result<Memory, Error> {
     let failed = |why: io::Error| Error::Memory { bytes, why };
     let size = usize::try_from(bytes).map_err(|_| failed(io::ErrorKind::InvalidInput.into()))?;
-    let base = map_aligned(size).map_err(failed)?;
+    let file = shared.then(|| memory_file(bytes)).transpose();
+    let file = file.map_err(failed)?.map(Arc::new);
+    let base = map_aligned(size, file.as_deref()).map_err(failed)?;
+    let flags = if shared { SHARED } else { PRIVATE };
     let mut offset = 0;
     let mut regions = Vec::new();
     for (address, len) in ranges(bytes) {
         let len = len as usize;
+        let mut region = MmapRegionBuilder::<()>::new(len)
+            .with_mmap_prot(PROT)
+            .with_mmap_flags(flags);
+        if let Some(file) = &file {
+            region = region.with_file_offset(FileOffset::from_arc(file.clone(), offset as u64));
+        }
         // SAFETY: the piece lies inside the mapping, which is never unmapped, and
         // no other region covers it.
-        let region = unsafe { MmapRegion::<()>::build_raw(base.add(offset), len, PROT, FLAGS) };
+        let region = unsafe { region.with_raw_mmap_pointer(base.add(offset)) }.build();
         let region = region.map_err(|why| failed(io::Error::other(why)))?;
         regions.push(
             GuestRegionMmap::new(region, GuestAddress(address))
@@ -56,19 +74,39 @@ pub(crate) fn allocate(bytes: u64) -> Result<Memory, Error> {
     Memory::from_regions(regions).map_err(|why| failed(io::Error::other(why)))
 }
 
-/// Maps `size` bytes at a multiple of 2 MiB.
-fn map_aligned(size: usize) -> io::Result<*mut u8> {
+/// A file in memory whose size can't be changed any more.
+fn memory_file(bytes: u64) -> io::Result<File> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    // Kernels before 6.3 know nothing of executable memory files.
+    let file = memfd_create("guest", flags | MemfdFlags::NOEXEC_SEAL)
+        .or_else(|_| memfd_create("guest", flags))?;
+    rustix::fs::ftruncate(&file, bytes)?;
+    let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
+    fcntl_add_seals(&file, seals)?;
+    Ok(file.into())
+}
+
+/// Maps `size` bytes, of a file if there is one, at a multiple of 2 MiB.
+fn map_aligned(size: usize, file: Option<&File>) -> io::Result<*mut u8> {
     let room = size
         .checked_add(HUGE_PAGE)
         .ok_or(io::ErrorKind::InvalidInput)?;
     // SAFETY: a new anonymous mapping at a place of the kernel's choice.
-    let start = unsafe { libc::mmap(std::ptr::null_mut(), room, PROT, FLAGS, -1, 0) };
+    let start = unsafe { libc::mmap(std::ptr::null_mut(), room, PROT, PRIVATE, -1, 0) };
     if start == libc::MAP_FAILED {
         return Err(io::Error::last_os_error());
     }
     let skip = start.align_offset(HUGE_PAGE);
     // SAFETY: the mapping has room for `size` bytes after less than one huge page.
     let aligned = unsafe { start.cast::<u8>().add(skip) };
+    if let Some(file) = file {
+        let flags = SHARED | libc::MAP_FIXED;
+        // SAFETY: it replaces a part of the mapping just made, which nobody uses yet.
+        let mapped = unsafe { libc::mmap(aligned.cast(), size, PROT, flags, file.as_raw_fd(), 0) };
+        if mapped == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+    }
     // SAFETY: advice about our own mapping. Refusal (a kernel without huge pages)
     // costs speed only. A core dump must not hold the guest's memory.
     unsafe {
@@ -109,9 +147,18 @@ mod tests {
 
     #[test]
     fn regions_are_aligned_and_usable() {
-        let memory = allocate(5 << 30).unwrap();
+        for shared in [false, true] {
+            check(&allocate(5 << 30, shared).unwrap(), shared);
+        }
+    }
+
+    fn check(memory: &Memory, shared: bool) {
         for region in memory.iter() {
             assert_eq!(region.as_ptr() as usize % HUGE_PAGE, 0);
+            let file = region
+                .file_offset()
+                .map(|file| file.file().set_len(1).is_err());
+            assert_eq!(file, shared.then_some(true), "sealed");
         }
         memory.write_obj(7u64, GuestAddress((6 << 30) - 8)).unwrap();
         assert_eq!(

@@ -79,6 +79,7 @@ fn start(
     let mut machine = machine::build(config, &fds)?;
     let verdict = machine.verdict.clone();
     let threads = machine.vcpus.len() + machine.disks.len() + machine.nics.len();
+    let threads = threads + usize::from(machine.shares.is_some());
     let barrier = Arc::new(Barrier::new(threads + 1));
     start_threads(&mut machine, &barrier)?;
     let events = EventLoop::new(config, &fds, machine)?;
@@ -119,6 +120,13 @@ fn start_threads(machine: &mut Machine, barrier: &Arc<Barrier>) -> Result<(), Er
         let verdict = &machine.verdict;
         spawn(name, ThreadKind::Net, barrier, verdict, move || {
             server.run();
+        })?;
+    }
+    if let Some(talk) = machine.shares.take() {
+        let (name, told) = ("shares".to_owned(), machine.verdict.clone());
+        let verdict = &machine.verdict;
+        spawn(name, ThreadKind::Shares, barrier, verdict, move || {
+            talk.run(&told);
         })?;
     }
     for vcpu in std::mem::take(&mut machine.vcpus) {

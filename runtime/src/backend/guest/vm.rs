@@ -154,6 +154,7 @@ fn config(
             }],
         }),
         nics: vec![],
+        shares: None,
         console: ConsoleConfig {
             output_fd: fds.add(console),
             input_fd: Some(fds.add(input)),

@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn every_table_is_reached_and_sums_to_zero() {
-        let memory = memory::allocate(2 << 20).unwrap();
+        let memory = memory::allocate(2 << 20, false).unwrap();
         let slots: Vec<Slot> = (0..layout::MAX_DEVICES).map(Slot::new).collect();
         let rsdp = write(&memory, 64, &slots).unwrap();
         let mut pointer = [0; 36];

@@ -208,7 +208,7 @@ mod tests {
     use std::os::fd::AsFd;
 
     fn try_load(content: &[u8]) -> Result<Loaded, LoadError> {
-        let memory = memory::allocate(32 << 20).unwrap();
+        let memory = memory::allocate(32 << 20, false).unwrap();
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(content).unwrap();
         load(&memory, file.as_fd())

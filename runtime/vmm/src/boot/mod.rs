@@ -188,7 +188,7 @@ mod tests {
 
     #[test]
     fn an_initrd_that_does_not_fit_is_refused() {
-        let memory = memory::allocate(4 << 20).unwrap();
+        let memory = memory::allocate(4 << 20, false).unwrap();
         let file = tempfile::tempfile().unwrap();
         file.set_len(5000).unwrap();
         let file = OwnedFd::from(file);

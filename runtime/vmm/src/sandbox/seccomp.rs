@@ -19,6 +19,8 @@ pub enum ThreadKind {
     Disk,
     /// Serves a queue pair of a network device.
     Net,
+    /// Talks with the server of shared folders.
+    Shares,
     /// The main thread: everything else.
     Events,
 }
@@ -59,6 +61,14 @@ const NET: &[i64] = &[
     libc::SYS_epoll_pwait2,
 ];
 
+const SHARES: &[i64] = &[
+    libc::SYS_read,
+    libc::SYS_recvmsg,
+    libc::SYS_sendmsg,
+    libc::SYS_poll,
+    libc::SYS_ppoll,
+];
+
 const EVENTS: &[i64] = &[
     libc::SYS_read,
     libc::SYS_recvfrom,
@@ -90,6 +100,7 @@ fn program(kind: ThreadKind) -> Result<BpfProgram, Error> {
         ThreadKind::Vcpu => &[],
         ThreadKind::Disk => DISK,
         ThreadKind::Net => NET,
+        ThreadKind::Shares => SHARES,
         ThreadKind::Events => EVENTS,
     };
     rules.extend(
@@ -114,7 +125,7 @@ fn program(kind: ThreadKind) -> Result<BpfProgram, Error> {
     let requests: &[u64] = match kind {
         ThreadKind::Vcpu => &[KVM_RUN, KVM_GET_REGS],
         ThreadKind::Net => &[libc::TUNSETOFFLOAD, libc::TUNSETQUEUE],
-        ThreadKind::Disk | ThreadKind::Events => &[],
+        ThreadKind::Disk | ThreadKind::Shares | ThreadKind::Events => &[],
     };
     if !requests.is_empty() {
         let allowed: Result<Vec<_>, _> = requests
@@ -157,6 +168,7 @@ mod tests {
             ThreadKind::Vcpu,
             ThreadKind::Disk,
             ThreadKind::Net,
+            ThreadKind::Shares,
             ThreadKind::Events,
         ] {
             let program = program(kind).unwrap();

@@ -46,6 +46,8 @@ pub(crate) struct Transport<D> {
 /// The interrupt line with its two registers.
 struct Interrupt {
     status: AtomicU32,
+    /// Causes that are always shown: others raise the line for them.
+    standing: u32,
     line: EventFd,
 }
 
@@ -79,12 +81,18 @@ impl<D: Device> Transport<D> {
         bell_flags: i32,
     ) -> io::Result<Transport<D>> {
         let sizes = device.queue_sizes();
+        let standing = if device.interrupts_by_others() {
+            reg::VIRTIO_MMIO_INT_VRING
+        } else {
+            0
+        };
         let queues: Result<Vec<_>, _> = sizes.iter().map(|size| Virtqueue::new(*size)).collect();
         let bells: Result<Vec<_>, _> = sizes.iter().map(|_| EventFd::new(bell_flags)).collect();
         Ok(Transport {
             memory,
             interrupt: Interrupt {
                 status: AtomicU32::new(0),
+                standing,
                 line,
             },
             bells: bells?,
@@ -141,6 +149,11 @@ impl<D: Device> Transport<D> {
         }
     }
 
+    /// The interrupt line.
+    pub(crate) fn line(&self) -> &EventFd {
+        &self.interrupt.line
+    }
+
     pub(crate) fn memory(&self) -> &Memory {
         &self.memory
     }
@@ -184,7 +197,7 @@ impl<D: Device> Transport<D> {
 
     fn read_register(&self, offset: u32) -> u32 {
         if offset == reg::VIRTIO_MMIO_INTERRUPT_STATUS {
-            return self.interrupt.status.load(Ordering::SeqCst);
+            return self.interrupt.status.load(Ordering::SeqCst) | self.interrupt.standing;
         }
         let inner = self.lock();
         match offset {

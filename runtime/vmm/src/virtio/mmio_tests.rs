@@ -7,7 +7,7 @@ fn transport() -> Transport<Rng> {
     let line = EventFd::new(libc::EFD_NONBLOCK).unwrap();
     Transport::new(
         Rng,
-        memory::allocate(2 << 20).unwrap(),
+        memory::allocate(2 << 20, false).unwrap(),
         line,
         libc::EFD_NONBLOCK,
     )

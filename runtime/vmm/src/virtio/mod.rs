@@ -9,6 +9,7 @@ pub(crate) mod mmio;
 pub(crate) mod net;
 pub(crate) mod queue;
 pub(crate) mod rng;
+pub(crate) mod share;
 pub(crate) mod vsock;
 
 use crate::memory::Memory;
@@ -65,6 +66,10 @@ pub(crate) trait Device: Send {
     /// have set up.
     fn needed_queues(&self, _features: u64) -> usize {
         self.queue_sizes().len()
+    }
+    /// Whether somebody else raises the interrupt, for queues alone.
+    fn interrupts_by_others(&self) -> bool {
+        false
     }
     /// The driver is ready, accepted these features and set these queues up.
     fn activate(&mut self, features: u64, queues: &[Virtqueue]);

@@ -103,6 +103,7 @@ pub(crate) fn vm(code: &[u8]) -> Vm {
         disks: vec![],
         vsock: None,
         nics: vec![],
+        shares: None,
         console: Console {
             output_fd: pass(&output),
             input_fd: None,

@@ -61,7 +61,7 @@ pub(crate) struct Harness<D> {
 
 impl<D: Device> Harness<D> {
     pub(crate) fn new(mut device: D, sizes: &[u16]) -> Harness<D> {
-        let memory = memory::allocate(MEMORY).unwrap();
+        let memory = memory::allocate(MEMORY, false).unwrap();
         let queues: Vec<Virtqueue> = (0u64..)
             .zip(sizes)
             .map(|(index, size)| new_queue(index, *size))
