@@ -113,7 +113,7 @@ fn files(folder: &Path) -> usize {
         .sum()
 }
 
-fn names(folder: &Path) -> Vec<String> {
+pub(crate) fn names(folder: &Path) -> Vec<String> {
     std::fs::read_dir(folder)
         .into_iter()
         .flatten()
@@ -123,7 +123,7 @@ fn names(folder: &Path) -> Vec<String> {
 
 /// Gives every header of a tar archive the checksum that it needs (POSIX
 /// "ustar": the sum of the header's bytes, the field itself taken as blanks).
-fn fix_checksums(input: &mut [u8]) {
+pub(crate) fn fix_checksums(input: &mut [u8]) {
     for header in input.chunks_exact_mut(512) {
         if header[257..262] == *b"ustar" {
             header[148..156].fill(b' ');
@@ -135,7 +135,7 @@ fn fix_checksums(input: &mut [u8]) {
 }
 
 /// A little of everything that a layer can hold.
-fn tarball() -> Vec<u8> {
+pub(crate) fn tarball() -> Vec<u8> {
     let mut out = tar::Builder::new(Vec::new());
     let mut add = |kind: tar::EntryType, path: &str, link: &str, content: &[u8]| {
         let mut header = tar::Header::new_gnu();

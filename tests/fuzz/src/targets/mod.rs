@@ -5,6 +5,7 @@ mod images;
 mod kernel;
 mod proto;
 mod text;
+mod volume;
 
 /// Tries one input and says in words what came of it; panics when a property
 /// does not hold.
@@ -25,7 +26,12 @@ fn nothing(_: &mut [u8]) {}
 
 /// All of them.
 pub(crate) fn all() -> Vec<Target> {
-    let mut all = vec![proto::target(), kernel::target(), dns::target()];
+    let mut all = vec![
+        proto::target(),
+        kernel::target(),
+        dns::target(),
+        volume::target(),
+    ];
     all.extend(text::targets());
     all.extend(images::targets());
     all
