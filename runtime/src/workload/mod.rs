@@ -6,6 +6,7 @@
 mod host;
 mod image;
 mod model;
+mod names;
 mod options;
 mod resolve;
 mod signals;

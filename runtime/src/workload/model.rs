@@ -2,7 +2,10 @@
 //! that every backend turns into a wall of its own kind.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use isola_net::ports::PortMapping;
+use isola_proto::Mac;
 use isola_proto::spec::{Capabilities, Device, IdMaps, Rlimit, SockFilter};
 use serde::{Deserialize, Serialize};
 
@@ -116,6 +119,12 @@ pub struct Workload {
     pub disk: Option<Disk>,
     /// How it is attached to networks.
     pub network: Network,
+    /// Where it asks for names.
+    pub dns: Dns,
+    /// Ports of the host that lead to its own.
+    pub ports: Vec<PortMapping>,
+    /// Ports that the image or the user names without publishing them, as `80/tcp`.
+    pub exposed_ports: Vec<String>,
     /// When it is started again.
     pub restart: Restart,
     /// Remove the instance when it has ended (`--rm`).
@@ -144,6 +153,25 @@ pub enum UserMount {
         propagation: String,
         /// Show submounts too; `readonly` then holds for them as well.
         recursive: bool,
+    },
+    /// A named volume.
+    Volume {
+        /// Its name; empty for an unnamed one until it is made.
+        name: String,
+        /// Absolute path inside.
+        target: String,
+        /// Read-only.
+        readonly: bool,
+        /// Do not fill an empty volume with what the image has at the target.
+        nocopy: bool,
+        /// A folder or file inside the volume instead of all of it.
+        subpath: Option<String>,
+        /// It was not named, and goes with the instance when that is asked for.
+        anonymous: bool,
+        /// Driver options (`volume-opt`) for when it has to be made.
+        options: BTreeMap<String, String>,
+        /// Labels (`volume-label`) for when it has to be made.
+        labels: BTreeMap<String, String>,
     },
     /// A tmpfs.
     Tmpfs {
@@ -236,6 +264,41 @@ pub enum Network {
     None,
     /// The host's own; container only.
     Host,
+    /// That of another instance, by id or name as the user said it; container only.
+    Instance(String),
+    /// A namespace (or guest) of its own with a link to each of these; may become
+    /// empty when it is disconnected from all of them.
+    Bridged(Vec<Attachment>),
+}
+
+/// What is wanted of the link to one network.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attachment {
+    /// The network's name, or its id.
+    pub network: String,
+    /// Further names on this network.
+    pub aliases: Vec<String>,
+    /// A fixed IPv4 address.
+    pub ip: Option<Ipv4Addr>,
+    /// A fixed IPv6 address.
+    pub ip6: Option<Ipv6Addr>,
+    /// A fixed hardware address.
+    pub mac: Option<Mac>,
+}
+
+/// Stands in [`Workload::extra_hosts`] for the host as the instance's network sees it.
+pub const HOST_GATEWAY: &str = "host-gateway";
+
+/// Where an instance asks for names.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dns {
+    /// Servers that are asked for names which are not the network's own; the
+    /// host's when empty.
+    pub servers: Vec<IpAddr>,
+    /// Domains that are tried after a short name; the host's when `None`.
+    pub search: Option<Vec<String>>,
+    /// Options of resolv.conf(5).
+    pub options: Vec<String>,
 }
 
 /// When an instance that ended is started again (docker run --restart).

@@ -44,6 +44,8 @@ pub struct Options {
     pub volume: Vec<String>,
     /// `--mount type=...,source=...,target=...`.
     pub mount: Vec<String>,
+    /// `--volumes-from INSTANCE[:ro|rw]`.
+    pub volumes_from: Vec<String>,
     /// `--tmpfs TARGET[:OPTIONS]`.
     pub tmpfs: Vec<String>,
     /// `--device SOURCE[:TARGET[:rwm]]`.
@@ -82,8 +84,28 @@ pub struct Options {
     pub oom_score_adj: Option<i32>,
     /// `--disk SIZE` or `--disk thick:SIZE`.
     pub disk: Option<String>,
-    /// `--network`.
-    pub network: Option<String>,
+    /// `--network NAME` or `--network name=NAME,alias=...,ip=...`, once per network.
+    pub network: Vec<String>,
+    /// `--network-alias`, for the first network.
+    pub network_alias: Vec<String>,
+    /// `--ip`, for the first network.
+    pub ip: Option<String>,
+    /// `--ip6`, for the first network.
+    pub ip6: Option<String>,
+    /// `--mac-address`, for the first network.
+    pub mac_address: Option<String>,
+    /// `--dns`.
+    pub dns: Vec<String>,
+    /// `--dns-search`; a single `.` is none.
+    pub dns_search: Vec<String>,
+    /// `--dns-option`.
+    pub dns_option: Vec<String>,
+    /// `-p [[ADDRESS:]HOST:]PORT[/PROTOCOL]`.
+    pub publish: Vec<String>,
+    /// `-P`.
+    pub publish_all: bool,
+    /// `--expose PORT[/PROTOCOL]`.
+    pub expose: Vec<String>,
     /// `-l`, `--label`.
     pub label: Vec<String>,
     /// `--label-file`, paths.

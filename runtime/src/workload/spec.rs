@@ -2,6 +2,7 @@
 //! every wall these are the same values; what a wall can't do was refused when
 //! the workload was resolved.
 
+use std::net::IpAddr;
 use std::path::Path;
 
 use isola_proto::spec::{
@@ -10,6 +11,7 @@ use isola_proto::spec::{
 };
 
 use super::host::HostFacts;
+use super::names;
 use super::model::{Network, UserMount, Workload};
 use super::options::ExecOptions;
 use super::resolve::{check_user, overlay_env, target_of, user_entries};
@@ -20,10 +22,20 @@ use crate::error::{Error, Kind, Result};
 pub struct Surroundings {
     /// The host's /etc/hosts, for who shares the host's network.
     pub hosts: String,
-    /// The host's /etc/resolv.conf, for who shares the host's network.
+    /// The host's /etc/resolv.conf: all of it for who shares the host's network, its
+    /// search domains for the others.
     pub resolv_conf: String,
     /// Size of the terminal, where one is wanted.
     pub terminal: TermSize,
+    /// Addresses of the links to networks, first network first.
+    pub addresses: Vec<IpAddr>,
+    /// Servers of names on these networks.
+    pub nameservers: Vec<IpAddr>,
+    /// The host as the first network sees it.
+    pub host_gateway: Option<IpAddr>,
+    /// Where the sources of the workload's mounts are behind the wall, in the order
+    /// of [`Workload::mounts`]; nothing for a tmpfs.
+    pub sources: Vec<Option<String>>,
 }
 
 /// The surroundings and first process of a workload.
@@ -32,7 +44,7 @@ pub fn sandbox_spec(workload: &Workload, surroundings: &Surroundings) -> Sandbox
         root: RootSpec {
             hostname: Some(workload.hostname.clone()),
             domainname: workload.domainname.clone(),
-            mounts: mounts(workload),
+            mounts: mounts(workload, &surroundings.sources),
             devices: workload
                 .devices
                 .iter()
@@ -56,7 +68,7 @@ pub fn sandbox_spec(workload: &Workload, surroundings: &Surroundings) -> Sandbox
         },
         namespaces: Namespaces {
             pid: true,
-            net: !matches!(workload.network, Network::Host),
+            net: matches!(workload.network, Network::None | Network::Bridged(_)),
             ipc: true,
             uts: true,
             cgroup: true,
@@ -142,7 +154,7 @@ fn process(workload: &Workload) -> ProcessSpec {
 /// The standard mounts (OCI runtime specification, "Default Filesystems"), then
 /// the user's, parents before children. A user's mount takes the place of the
 /// standard ones at and below its target.
-fn mounts(workload: &Workload) -> Vec<Mount> {
+fn mounts(workload: &Workload, sources: &[Option<String>]) -> Vec<Mount> {
     let privileged = workload.security.privileged;
     let standard =
         |target: &str, source: MountSource, readonly: bool, nodev: bool, noexec: bool| Mount {
@@ -177,13 +189,32 @@ fn mounts(workload: &Workload) -> Vec<Mount> {
             .any(|mount| Path::new(target).starts_with(target_of(mount)))
     };
     mounts.retain(|mount| !taken(&mount.target));
-    let mut wanted: Vec<&UserMount> = workload.mounts.iter().collect();
-    wanted.sort_by_key(|mount| target_of(mount).matches('/').count());
-    mounts.extend(wanted.into_iter().map(user_mount));
+    let found = sources.iter().chain(std::iter::repeat(&None));
+    let mut wanted: Vec<_> = workload.mounts.iter().zip(found).collect();
+    wanted.sort_by_key(|(mount, _)| target_of(mount).matches('/').count());
+    mounts.extend(
+        wanted
+            .into_iter()
+            .map(|(mount, found)| user_mount(mount, found.as_deref())),
+    );
     mounts
 }
 
-fn user_mount(mount: &UserMount) -> Mount {
+/// A mount that the user asked for; `found` is where its source is behind the wall,
+/// if not where the user named it.
+fn user_mount(mount: &UserMount, found: Option<&str>) -> Mount {
+    let bind = |source: &str, target: String, readonly, recursive, propagation, nodev| Mount {
+        target,
+        source: MountSource::Bind {
+            source: found.unwrap_or(source).to_owned(),
+            recursive,
+            propagation,
+        },
+        readonly,
+        nosuid: false,
+        nodev,
+        noexec: false,
+    };
     match mount.clone() {
         UserMount::Bind {
             source,
@@ -192,18 +223,13 @@ fn user_mount(mount: &UserMount) -> Mount {
             propagation,
             recursive,
             create_source: _,
-        } => Mount {
+        } => bind(&source, target, readonly, recursive, propagation, false),
+        UserMount::Volume {
+            name,
             target,
-            source: MountSource::Bind {
-                source,
-                recursive,
-                propagation,
-            },
             readonly,
-            nosuid: false,
-            nodev: false,
-            noexec: false,
-        },
+            ..
+        } => bind(&name, target, readonly, true, "rprivate".to_owned(), true),
         UserMount::Tmpfs {
             target,
             data,
@@ -225,22 +251,10 @@ fn user_mount(mount: &UserMount) -> Mount {
 /// The files that tell a workload its names; a user's mount at the same place
 /// goes before them.
 fn files(workload: &Workload, surroundings: &Surroundings) -> Vec<TextFile> {
-    let host_network = matches!(workload.network, Network::Host);
-    let resolv_conf = match host_network {
-        true => surroundings.resolv_conf.clone(),
-        // Without a network there is no server to ask.
-        false => String::new(),
-    };
     let all = [
         ("/etc/hostname", format!("{}\n", workload.hostname)),
-        (
-            "/etc/hosts",
-            hosts(
-                workload,
-                host_network.then_some(surroundings.hosts.as_str()),
-            ),
-        ),
-        ("/etc/resolv.conf", resolv_conf),
+        ("/etc/hosts", names::hosts(workload, surroundings)),
+        ("/etc/resolv.conf", names::resolv_conf(workload, surroundings)),
     ];
     let free = |path: &str| !workload.mounts.iter().any(|mount| target_of(mount) == path);
     let file = |(path, content): (&str, String)| TextFile {
@@ -252,25 +266,4 @@ fn files(workload: &Workload, surroundings: &Surroundings) -> Vec<TextFile> {
         .filter(|(path, _)| free(path))
         .map(file)
         .collect()
-}
-
-/// The content of /etc/hosts.
-fn hosts(workload: &Workload, host: Option<&str>) -> String {
-    let mut text = match host {
-        Some(hosts) if hosts.is_empty() || hosts.ends_with('\n') => hosts.to_owned(),
-        Some(hosts) => format!("{hosts}\n"),
-        None => {
-            let names = match &workload.domainname {
-                Some(domain) => format!("{}.{domain} {}", workload.hostname, workload.hostname),
-                None => workload.hostname.clone(),
-            };
-            format!(
-                "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n127.0.0.1 {names}\n"
-            )
-        }
-    };
-    for (name, address) in &workload.extra_hosts {
-        text.push_str(&format!("{address} {name}\n"));
-    }
-    text
 }
