@@ -8,6 +8,7 @@
 //! emulate-vm = true                # `vm` may mean `emulated` where KVM runs no guest
 //! stop-timeout = 10                # seconds
 //! detach-keys = "ctrl-p,ctrl-q"
+//! network = "default"              # of those who name none
 //!
 //! [guest]
 //! memory = "512m"
@@ -46,6 +47,8 @@ pub struct Config {
     pub stop_timeout: Option<i64>,
     /// Keys that detach a terminal, as `ctrl-p,ctrl-q`.
     pub detach_keys: Option<String>,
+    /// The network of an instance whose user names none; as `--network`.
+    pub network: Option<String>,
     /// Sizes of guests.
     pub guest: GuestConfig,
     /// Logs.
@@ -175,6 +178,7 @@ impl Config {
             emulate_vm: self.emulate_vm.or(other.emulate_vm),
             stop_timeout: self.stop_timeout.or(other.stop_timeout),
             detach_keys: self.detach_keys.or(other.detach_keys),
+            network: self.network.or(other.network),
             guest: GuestConfig {
                 memory: self.guest.memory.or(other.guest.memory),
                 cpus: self.guest.cpus.or(other.guest.cpus),
@@ -224,9 +228,15 @@ impl Config {
         Ok(walls)
     }
 
-    /// Fills in what the user did not say.
-    pub fn fill(&self, options: &mut Options) {
+    /// Fills in what the user did not say. ISOLA_NETWORK goes before the settings.
+    pub fn fill(&self, options: &mut Options, env: &BTreeMap<String, String>) {
         options.stop_timeout = options.stop_timeout.or(self.stop_timeout);
+        if options.network.is_empty() {
+            let variable = env.get("ISOLA_NETWORK").filter(|text| !text.is_empty());
+            options
+                .network
+                .extend(variable.or(self.network.as_ref()).cloned());
+        }
         // A driver named by flag starts afresh: other drivers have other options.
         if options.log_driver.is_some() {
             return;
@@ -343,20 +353,27 @@ mod tests {
 
     #[test]
     fn settings_fill_in_what_is_not_said() {
-        let config = parse("stop-timeout = 3\n[log]\nmax-size = \"1m\"\nmax-file = 7\n[guest]\nmemory = \"1g\"\ncpus = 2").unwrap();
+        let config = parse("stop-timeout = 3\nnetwork = \"lan\"\n[log]\nmax-size = \"1m\"\nmax-file = 7\n[guest]\nmemory = \"1g\"\ncpus = 2").unwrap();
         let mut options = Options {
             log_opt: vec!["max-file=2".to_owned()],
             ..Options::default()
         };
-        config.fill(&mut options);
+        config.fill(&mut options, &env(&[]));
         assert_eq!(options.stop_timeout, Some(3));
+        assert_eq!(options.network, ["lan"]);
         assert_eq!(options.log_opt, ["max-size=1m", "max-file=7", "max-file=2"]);
         let mut options = Options {
             log_driver: Some("none".to_owned()),
             ..Options::default()
         };
-        config.fill(&mut options);
+        options.network = vec!["none".to_owned()];
+        let variable = env(&[("ISOLA_NETWORK", "other")]);
+        config.fill(&mut options, &variable);
         assert!(options.log_opt.is_empty());
+        assert_eq!(options.network, ["none"]);
+        options.network.clear();
+        config.fill(&mut options, &variable);
+        assert_eq!(options.network, ["other"]);
         let vm = config.adjust(WallCapabilities::of(Isolation::Vm)).defaults;
         assert_eq!(
             (vm.memory, vm.vcpus, vm.disk),

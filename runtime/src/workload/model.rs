@@ -286,6 +286,9 @@ pub struct Attachment {
     pub mac: Option<Mac>,
 }
 
+/// The network of an instance whose user names none; made when it is first used.
+pub const DEFAULT_NETWORK: &str = "default";
+
 /// Stands in [`Workload::extra_hosts`] for the host as the instance's network sees it.
 pub const HOST_GATEWAY: &str = "host-gateway";
 

@@ -39,8 +39,12 @@ features! {
     ReadOnly = "read-only",
     /// `-v` and `--mount type=bind`.
     BindMounts = "bind-mounts",
-    /// `--mount type=volume`.
+    /// A propagation other than private for them.
+    BindPropagation = "bind-propagation",
+    /// `-v NAME:TARGET` and `--mount type=volume`.
     NamedVolumes = "named-volumes",
+    /// `--mount type=volume,volume-opt=block=SIZE`.
+    BlockVolumes = "block-volumes",
     /// `--tmpfs` and `--mount type=tmpfs`.
     Tmpfs = "tmpfs",
     /// `--device`.
@@ -49,6 +53,12 @@ features! {
     NetworkNone = "network-none",
     /// `--network host`.
     NetworkHost = "network-host",
+    /// `--network NAME`.
+    NetworkBridge = "network-bridge",
+    /// `--network container:INSTANCE`.
+    NetworkContainer = "network-container",
+    /// `-p` and `-P`.
+    PublishedPorts = "published-ports",
     /// `--userns`.
     UserNamespace = "user-namespace",
     /// `--privileged`.
@@ -141,10 +151,13 @@ pub struct WallDefaults {
 }
 
 const MIB: u64 = 1 << 20;
-const NO_VOLUMES: &str = "named volumes are not supported yet";
-const NO_GUEST_BINDS: &str = "folders of the host can't be shown to a guest yet";
+const NO_BLOCK: &str =
+    "the host's kernel does not mount a file system that a guest wrote or may write";
+const NO_GUEST_PROPAGATION: &str =
+    "a guest gets the folder as a share, and mounts don't travel between two kernels";
 const NO_GUEST_DEVICES: &str =
     "a guest has its own kernel, which does not drive the host's devices";
+const NO_GUEST_JOIN: &str = "a guest has its own network stack and can't join another instance's";
 const NO_GUEST_HOST_NET: &str = "a guest has its own network stack and can't join the host's";
 const NO_GUEST_USERNS: &str = "a guest's users are its own kernel's already, apart from the host's \
      (--userns host, which maps none, is taken)";
@@ -160,15 +173,15 @@ impl WallCapabilities {
     pub fn of(isolation: Isolation) -> WallCapabilities {
         let refused: &[(Feature, &str)] = match isolation {
             Isolation::Container => &[
-                (Feature::NamedVolumes, NO_VOLUMES),
+                (Feature::BlockVolumes, NO_BLOCK),
                 (Feature::Disk, NO_DISK),
                 (Feature::Console, NO_CONSOLE),
             ],
             Isolation::Vm | Isolation::Emulated => &[
-                (Feature::NamedVolumes, NO_VOLUMES),
-                (Feature::BindMounts, NO_GUEST_BINDS),
+                (Feature::BindPropagation, NO_GUEST_PROPAGATION),
                 (Feature::Devices, NO_GUEST_DEVICES),
                 (Feature::NetworkHost, NO_GUEST_HOST_NET),
+                (Feature::NetworkContainer, NO_GUEST_JOIN),
                 (Feature::UserNamespace, NO_GUEST_USERNS),
                 (Feature::MemorySwap, NO_GUEST_SWAP),
                 (Feature::MemoryReservation, NO_GUEST_RESERVATION),
@@ -341,7 +354,7 @@ mod tests {
         let table = WallCapabilities::of(Isolation::Emulated);
         let text = serde_json::to_string(&table).unwrap();
         assert!(
-            text.contains(r#""bind-mounts":{"supported":false,"reason":"#),
+            text.contains(r#""devices":{"supported":false,"reason":"#),
             "{text}"
         );
         assert_eq!(

@@ -1,8 +1,6 @@
 //! User, groups and names.
 
-use std::net::IpAddr;
-
-use super::{Context, invalid, shares_network};
+use super::{Context, invalid};
 use crate::error::Result;
 use crate::workload::model::Network;
 
@@ -17,7 +15,6 @@ pub(super) struct Identity {
     pub(super) groups: Vec<String>,
     pub(super) hostname: String,
     pub(super) domainname: Option<String>,
-    pub(super) extra_hosts: Vec<(String, String)>,
 }
 
 pub(super) fn identity(cx: &Context<'_>, network: &Network, id: &str) -> Result<Identity> {
@@ -31,7 +28,7 @@ pub(super) fn identity(cx: &Context<'_>, network: &Network, id: &str) -> Result<
     }
     let hostname = match &options.hostname {
         Some(name) => check_name("--hostname", name)?,
-        None if shares_network(network) => cx.host.hostname.clone(),
+        None if matches!(network, Network::Host) => cx.host.hostname.clone(),
         None => id.chars().take(12).collect(),
     };
     let domainname = options
@@ -39,17 +36,11 @@ pub(super) fn identity(cx: &Context<'_>, network: &Network, id: &str) -> Result<
         .as_ref()
         .map(|name| check_name("--domainname", name))
         .transpose()?;
-    let extra_hosts = options
-        .add_host
-        .iter()
-        .map(|entry| extra_host(entry))
-        .collect::<Result<_>>()?;
     Ok(Identity {
         user,
         groups: options.group_add.clone(),
         hostname,
         domainname,
-        extra_hosts,
     })
 }
 
@@ -110,39 +101,4 @@ fn check_name(flag: &str, name: &str) -> Result<String> {
         ));
     }
     Ok(name.to_owned())
-}
-
-/// `NAME:ADDRESS` or `NAME=ADDRESS`; an IPv6 address may stand in brackets.
-fn extra_host(entry: &str) -> Result<(String, String)> {
-    let cut = entry.find(['=', ':']);
-    let Some((name, address)) = cut.map(|at| (&entry[..at], &entry[at + 1..])) else {
-        return Err(invalid("--add-host", entry, "not of the form NAME:ADDRESS"));
-    };
-    if address == "host-gateway" {
-        return Err(invalid(
-            "--add-host",
-            entry,
-            "`host-gateway` needs a network with a gateway, which this release has not",
-        ));
-    }
-    let address = address
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-        .unwrap_or(address);
-    let Ok(address) = address.parse::<IpAddr>() else {
-        return Err(invalid(
-            "--add-host",
-            entry,
-            format!("{address:?} is not an IP address"),
-        ));
-    };
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if name.is_empty() || name.len() > 253 || !name.chars().all(plain) {
-        return Err(invalid(
-            "--add-host",
-            entry,
-            format!("{name:?} is not a host name"),
-        ));
-    }
-    Ok((name.to_owned(), address.to_string()))
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use isola_proto::spec::Rlimit;
 
-use super::{Context, conflict, invalid, shares_network};
+use super::{Context, conflict, invalid, shared_network};
 use crate::error::{Error, Kind, Result};
 use crate::workload::model::Network;
 use crate::workload::walls::Feature;
@@ -140,9 +140,9 @@ pub(super) fn sysctls(cx: &Context<'_>, network: &Network) -> Result<Vec<(String
             return Err(invalid("--sysctl", text, "the value must be one line"));
         }
         if name.starts_with("net.") {
-            if shares_network(network) {
+            if let Some(shared) = shared_network(network) {
                 return Err(conflict(format!(
-                    "--sysctl {name} with --network host would change the host's network"
+                    "--sysctl {name} with --network {shared} would change a network that is not its own"
                 )));
             }
         } else if !name.starts_with("fs.mqueue.")

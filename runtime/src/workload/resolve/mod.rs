@@ -1,17 +1,23 @@
 //! Image and options to workload. Each file of this folder decides one part;
 //! what the wall can't do is refused by its table, and nothing is made.
 
+mod addresses;
 mod command;
 mod devices;
+mod dns;
 mod env;
+mod fields;
 mod identity;
 mod limits;
 mod lists;
 mod mount_long;
 mod mounts;
+mod network;
 mod policy;
+mod ports;
 mod privileges;
 mod userns;
+mod volumes;
 
 use super::host::HostFacts;
 use super::image::ImageFacts;
@@ -24,6 +30,7 @@ pub(super) use env::overlay as overlay_env;
 pub(super) use env::user_entries;
 pub(super) use identity::check_user;
 pub(super) use mounts::target_of;
+pub use volumes::{merge_volumes_from, parse_volumes_from};
 
 /// All that resolution looks at.
 #[derive(Clone, Copy)]
@@ -57,7 +64,8 @@ pub fn resolve(
     };
     policy::check_platform(&cx)?;
     let args = command::args(&cx)?;
-    let network = policy::network(&cx)?;
+    let network = network::network(&cx)?;
+    let ports = ports::ports(&cx, &network)?;
     let identity = identity::identity(&cx, &network, id)?;
     if options.init {
         wall.require(Feature::Init, "--init")?;
@@ -79,7 +87,7 @@ pub fn resolve(
         extra_groups: identity.groups,
         hostname: identity.hostname,
         domainname: identity.domainname,
-        extra_hosts: identity.extra_hosts,
+        extra_hosts: dns::extra_hosts(&cx, &network)?,
         tty: options.tty,
         stdin_open: options.interactive,
         init: options.init,
@@ -93,6 +101,9 @@ pub fn resolve(
         resources: limits::resources(&cx)?,
         disk: limits::disk(&cx)?,
         network,
+        dns: dns::dns(&cx)?,
+        ports: ports.published,
+        exposed_ports: ports.exposed,
         restart: policy::restart(&cx)?,
         auto_remove: options.rm,
         labels: env::labels(&cx)?,
@@ -110,7 +121,11 @@ fn conflict(message: impl Into<String>) -> Error {
     Error::new(Kind::Conflict, message)
 }
 
-/// The host's own network is shared.
-fn shares_network(network: &Network) -> bool {
-    matches!(network, Network::Host)
+/// How `--network` names a network stack that is not the workload's own.
+fn shared_network(network: &Network) -> Option<String> {
+    match network {
+        Network::None | Network::Bridged(_) => None,
+        Network::Host => Some("host".to_owned()),
+        Network::Instance(name) => Some(format!("container:{name}")),
+    }
 }

@@ -1,9 +1,12 @@
 //! `--mount type=...,source=...,target=...`.
 
+use std::collections::BTreeMap;
+
+use super::fields::split_csv;
 use super::mounts::{
-    check_propagation, check_source, check_target, no_volumes, source_path, tmpfs_data,
+    check_propagates, check_propagation, check_source, check_target, source_path, tmpfs_data,
 };
-use super::{Context, conflict, invalid};
+use super::{Context, conflict, invalid, volumes};
 use crate::error::Result;
 use crate::workload::model::UserMount;
 use crate::workload::units::parse_size;
@@ -11,15 +14,35 @@ use crate::workload::walls::Feature;
 
 /// The fields as they were given.
 #[derive(Default)]
-struct Fields {
+pub(super) struct Fields {
     kind: Option<String>,
-    source: Option<String>,
-    target: Option<String>,
-    readonly: bool,
+    pub(super) source: Option<String>,
+    pub(super) target: Option<String>,
+    pub(super) readonly: bool,
+    pub(super) nocopy: bool,
+    pub(super) subpath: Option<String>,
+    pub(super) driver: Option<String>,
+    pub(super) options: BTreeMap<String, String>,
+    pub(super) labels: BTreeMap<String, String>,
     propagation: Option<String>,
     recursive: Option<String>,
     tmpfs_size: Option<String>,
     tmpfs_mode: Option<String>,
+    /// Keys that belong to one type, as `bind-propagation`.
+    special: Vec<String>,
+}
+
+impl Fields {
+    /// Refuses keys that belong to another type than `kind`.
+    pub(super) fn only(&self, text: &str, kind: &str) -> Result<()> {
+        let own = |key: &&String| key.split('-').next() == Some(kind);
+        match self.special.iter().find(|key| !own(key)) {
+            None => Ok(()),
+            Some(key) => Err(conflict(format!(
+                "--mount {text:?}: {key} is not for a mount of type {kind}"
+            ))),
+        }
+    }
 }
 
 pub(super) fn parse(cx: &Context<'_>, text: &str) -> Result<UserMount> {
@@ -28,11 +51,11 @@ pub(super) fn parse(cx: &Context<'_>, text: &str) -> Result<UserMount> {
     match fields.kind.as_deref().unwrap_or("volume") {
         "bind" => bind(cx, text, fields),
         "tmpfs" => tmpfs(cx, text, fields),
-        "volume" => Err(no_volumes(cx, &format!("--mount {text:?} (a volume)"))),
+        "volume" => volumes::long(cx, text, fields),
         other => Err(invalid(
             "--mount",
             text,
-            format!("no type {other:?}; there are bind and tmpfs"),
+            format!("no type {other:?}; there are bind, volume and tmpfs"),
         )),
     }
 }
@@ -51,6 +74,12 @@ fn fields(text: &str) -> Result<Fields> {
                 .map(str::to_owned)
                 .ok_or_else(|| invalid("--mount", text, format!("{key:?} needs a value")))
         };
+        if ["bind-", "tmpfs-", "volume-"]
+            .iter()
+            .any(|kind| key.starts_with(kind))
+        {
+            fields.special.push(key.clone());
+        }
         match key.as_str() {
             "type" => fields.kind = Some(text_value()?.to_ascii_lowercase()),
             "source" | "src" => fields.source = Some(text_value()?),
@@ -68,6 +97,11 @@ fn fields(text: &str) -> Result<Fields> {
                 };
                 fields.recursive = Some(word.to_owned());
             }
+            "volume-nocopy" => fields.nocopy = flag(text, &key, value)?,
+            "volume-subpath" => fields.subpath = Some(text_value()?),
+            "volume-driver" => fields.driver = Some(text_value()?),
+            "volume-opt" => add_pair(&mut fields.options, text, &key, &text_value()?)?,
+            "volume-label" => add_pair(&mut fields.labels, text, &key, &text_value()?)?,
             "tmpfs-size" => fields.tmpfs_size = Some(text_value()?),
             "tmpfs-mode" => fields.tmpfs_mode = Some(text_value()?),
             // How strictly a remote host keeps its view; there is but one here.
@@ -99,31 +133,24 @@ fn flag(text: &str, key: &str, value: Option<&str>) -> Result<bool> {
     }
 }
 
-/// Fields between commas; a field in double quotes may hold commas.
-fn split_csv(text: &str) -> Option<Vec<String>> {
-    let mut fields = vec![String::new()];
-    let mut quoted = false;
-    let mut chars = text.chars().peekable();
-    while let Some(c) = chars.next() {
-        let field = fields.last_mut()?;
-        match c {
-            '"' if quoted && chars.peek() == Some(&'"') => field.extend(chars.next()),
-            '"' => quoted = !quoted,
-            ',' if !quoted => fields.push(String::new()),
-            _ => field.push(c),
-        }
+/// `NAME=VALUE`, or a name alone.
+fn add_pair(map: &mut BTreeMap<String, String>, text: &str, key: &str, pair: &str) -> Result<()> {
+    let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+    if name.is_empty() {
+        return Err(invalid(
+            "--mount",
+            text,
+            format!("{key}: no name before `=`"),
+        ));
     }
-    (!quoted).then_some(fields)
+    map.insert(name.to_owned(), value.to_owned());
+    Ok(())
 }
 
 fn bind(cx: &Context<'_>, text: &str, fields: Fields) -> Result<UserMount> {
     cx.wall
         .require(Feature::BindMounts, &format!("--mount {text}"))?;
-    if fields.tmpfs_size.is_some() || fields.tmpfs_mode.is_some() {
-        return Err(conflict(format!(
-            "--mount {text:?}: tmpfs-* fields are not for a bind mount"
-        )));
-    }
+    fields.only(text, "bind")?;
     let (Some(source), Some(target)) = (&fields.source, &fields.target) else {
         return Err(invalid(
             "--mount",
@@ -158,23 +185,24 @@ fn bind(cx: &Context<'_>, text: &str, fields: Fields) -> Result<UserMount> {
         }
     };
     let propagation = fields.propagation.unwrap_or_else(|| "rprivate".to_owned());
-    Ok(UserMount::Bind {
+    let mount = UserMount::Bind {
         source,
         target,
         readonly: fields.readonly,
         create_source: false,
         propagation,
         recursive,
-    })
+    };
+    check_propagates(cx, &format!("--mount {text}"), &mount)?;
+    Ok(mount)
 }
 
 fn tmpfs(cx: &Context<'_>, text: &str, fields: Fields) -> Result<UserMount> {
     cx.wall
         .require(Feature::Tmpfs, &format!("--mount {text}"))?;
-    if fields.source.is_some() || fields.propagation.is_some() || fields.recursive.is_some() {
-        return Err(conflict(format!(
-            "--mount {text:?}: a tmpfs has neither source nor bind-* fields"
-        )));
+    fields.only(text, "tmpfs")?;
+    if fields.source.is_some() {
+        return Err(conflict(format!("--mount {text:?}: a tmpfs has no source")));
     }
     let Some(target) = &fields.target else {
         return Err(invalid("--mount", text, "a tmpfs needs a target"));

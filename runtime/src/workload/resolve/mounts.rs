@@ -1,13 +1,13 @@
-//! `-v`, `--tmpfs`, and what holds for all mounts together.
+//! Bind mounts by `-v`, `--tmpfs`, and what holds for all mounts together.
 
 use std::path::Path;
 
-use super::{Context, conflict, invalid, mount_long};
+use super::{Context, conflict, invalid, mount_long, volumes};
 use crate::error::{Error, Kind, Result};
 use crate::workload::model::UserMount;
 use crate::workload::walls::Feature;
 
-const PROPAGATIONS: &[&str] = &[
+pub(super) const PROPAGATIONS: &[&str] = &[
     "private", "rprivate", "slave", "rslave", "shared", "rshared",
 ];
 
@@ -23,7 +23,8 @@ const REPLACEABLE: &[&str] = &[
     "/proc/uptime",
 ];
 
-/// All mounts, in the order in which the user gave them.
+/// All mounts: the user's in the order in which they were given, then those that
+/// the image asks for.
 pub(super) fn mounts(cx: &Context<'_>) -> Result<Vec<UserMount>> {
     let mut mounts = Vec::new();
     for text in &cx.options.volume {
@@ -46,13 +47,21 @@ pub(super) fn mounts(cx: &Context<'_>) -> Result<Vec<UserMount>> {
             )));
         }
     }
-    Ok(mounts.into_iter().map(|(_, mount)| mount).collect())
+    let mut mounts: Vec<_> = mounts.into_iter().map(|(_, mount)| mount).collect();
+    // What these say is read when the other instances are known.
+    for text in &cx.options.volumes_from {
+        volumes::parse_volumes_from(text)?;
+    }
+    mounts.extend(volumes::of_image(cx, &mounts)?);
+    Ok(mounts)
 }
 
 /// Where a mount goes.
 pub(in crate::workload) fn target_of(mount: &UserMount) -> &str {
     match mount {
-        UserMount::Bind { target, .. } | UserMount::Tmpfs { target, .. } => target,
+        UserMount::Bind { target, .. }
+        | UserMount::Volume { target, .. }
+        | UserMount::Tmpfs { target, .. } => target,
     }
 }
 
@@ -96,15 +105,10 @@ pub(super) fn check_target(flag: &str, text: &str, target: &str) -> Result<Strin
     Ok(target)
 }
 
-/// `SOURCE:TARGET[:OPTIONS]`.
+/// `TARGET`, `NAME:TARGET[:OPTIONS]` or `PATH:TARGET[:OPTIONS]`.
 fn short(cx: &Context<'_>, text: &str) -> Result<UserMount> {
     let (source, target, options) = match text.split(':').collect::<Vec<_>>()[..] {
-        [_] => {
-            return Err(no_volumes(
-                cx,
-                &format!("--volume {text:?} (an unnamed volume)"),
-            ));
-        }
+        [target] => return volumes::short(cx, text, None, (target, "")),
         [source, target] => (source, target, ""),
         [source, target, options] => (source, target, options),
         _ => {
@@ -120,10 +124,7 @@ fn short(cx: &Context<'_>, text: &str) -> Result<UserMount> {
     }
     // As Docker has it: a source that does not look like a path is a name.
     if !source.starts_with(['/', '.', '~']) {
-        return Err(no_volumes(
-            cx,
-            &format!("--volume {text:?} (the volume {source:?})"),
-        ));
+        return volumes::short(cx, text, Some(source), (target, options));
     }
     cx.wall
         .require(Feature::BindMounts, &format!("--volume {text}"))?;
@@ -139,7 +140,9 @@ fn short(cx: &Context<'_>, text: &str) -> Result<UserMount> {
     for option in options.split(',').filter(|option| !option.is_empty()) {
         bind.option(cx, text, option)?;
     }
-    Ok(bind.into_mount(true))
+    let mount = bind.into_mount(true);
+    check_propagates(cx, &format!("--volume {text}"), &mount)?;
+    Ok(mount)
 }
 
 /// A bind mount in the making.
@@ -160,12 +163,7 @@ impl Bind {
             "bind" => self.recursive = false,
             // How strictly a remote host keeps its view; there is but one here.
             "consistent" | "cached" | "delegated" => {}
-            "z" | "Z" if cx.host.selinux => {
-                let message = format!("--volume {text:?}: SELinux labels can't be changed yet");
-                return Err(Error::new(Kind::Unsupported, message));
-            }
-            // Without SELinux there are no labels to change.
-            "z" | "Z" => {}
+            "z" | "Z" => check_selinux(cx, "--volume", text)?,
             "nocopy" => {
                 return Err(invalid(
                     "--volume",
@@ -229,15 +227,23 @@ pub(super) fn source_path(
     path.ok_or_else(|| invalid(flag, text, "the source is not a path that can be recorded"))
 }
 
-/// Refuses a volume with a name, or without.
-pub(super) fn no_volumes(cx: &Context<'_>, what: &str) -> Error {
-    let error = cx.wall.require(Feature::NamedVolumes, what).err();
-    let error =
-        error.unwrap_or_else(|| Error::new(Kind::Unsupported, format!("{what} can't be had")));
-    match cx.wall.has(Feature::BindMounts) {
-        true => error
-            .hint("a folder of the host can be given as /absolute/path:/target or ./path:/target"),
-        false => error,
+/// Refuses to change SELinux labels; without SELinux there are none.
+pub(super) fn check_selinux(cx: &Context<'_>, flag: &str, text: &str) -> Result<()> {
+    if !cx.host.selinux {
+        return Ok(());
+    }
+    let message = format!("{flag} {text:?}: SELinux labels can't be changed yet");
+    Err(Error::new(Kind::Unsupported, message))
+}
+
+/// Later mounts of the host can't be passed on through every wall.
+pub(super) fn check_propagates(cx: &Context<'_>, what: &str, mount: &UserMount) -> Result<()> {
+    match mount {
+        UserMount::Bind { propagation, .. } if !propagation.ends_with("private") => {
+            let what = format!("{what} (propagation {propagation})");
+            cx.wall.require(Feature::BindPropagation, &what)
+        }
+        _ => Ok(()),
     }
 }
 

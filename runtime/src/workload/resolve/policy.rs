@@ -1,8 +1,8 @@
-//! Platform, network, restarts, stopping and logs.
+//! Platform, restarts, stopping and logs.
 
 use super::{Context, conflict, invalid};
 use crate::error::{Error, Kind, Result};
-use crate::workload::model::{LogOptions, Network, Restart};
+use crate::workload::model::{LogOptions, Restart};
 use crate::workload::signals::parse_signal;
 use crate::workload::units::parse_size;
 use crate::workload::walls::Feature;
@@ -51,25 +51,6 @@ pub(super) fn check_platform(cx: &Context<'_>) -> Result<()> {
         image.name, image.os, image.architecture, host.architecture
     );
     Err(Error::new(Kind::Unsupported, message).hint("load the image's variant for this platform"))
-}
-
-pub(super) fn network(cx: &Context<'_>) -> Result<Network> {
-    match cx.options.network.as_deref() {
-        None | Some("none") => cx
-            .wall
-            .require(Feature::NetworkNone, "--network none")
-            .map(|()| Network::None),
-        Some("host") => cx
-            .wall
-            .require(Feature::NetworkHost, "--network host")
-            .map(|()| Network::Host),
-        Some(other) => {
-            let message = format!(
-                "--network {other:?}: this release has the networks `none` and `host` only"
-            );
-            Err(Error::new(Kind::Unsupported, message))
-        }
-    }
 }
 
 pub(super) fn restart(cx: &Context<'_>) -> Result<Restart> {

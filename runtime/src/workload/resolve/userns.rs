@@ -2,7 +2,7 @@
 
 use isola_proto::spec::{IdMap, IdMaps};
 
-use super::{Context, conflict, invalid, shares_network};
+use super::{Context, conflict, invalid, shared_network};
 use crate::error::Result;
 use crate::workload::model::Network;
 use crate::workload::walls::Feature;
@@ -25,11 +25,11 @@ pub(super) fn userns(cx: &Context<'_>, network: &Network) -> Result<Option<IdMap
             "--privileged and --userns {text} contradict each other"
         )));
     }
-    if shares_network(network) {
+    if let Some(shared) = shared_network(network) {
         // sysfs shows the network, and only the owner of a network namespace
         // may mount it.
         return Err(conflict(format!(
-            "--network host can't be had with --userns {text}"
+            "--network {shared} can't be had with --userns {text}"
         )));
     }
     if matches!(text, "auto" | "private") {

@@ -97,10 +97,12 @@ fn limits_of_a_guest() {
 #[test]
 fn what_a_wall_cannot_do_is_refused_by_name() {
     let guest = [
-        (r#"{"volume":["/srv:/x"]}"#, "--volume /srv:/x"),
-        (r#"{"mount":["type=bind,src=/srv,dst=/x"]}"#, "--mount"),
+        (
+            r#"{"volume":["/srv:/x:shared"]}"#,
+            "--volume /srv:/x:shared",
+        ),
         (r#"{"device":["/dev/fuse"]}"#, "--device /dev/fuse"),
-        (r#"{"network":"host"}"#, "--network host"),
+        (r#"{"network":["host"]}"#, "--network host"),
         (r#"{"userns":"auto"}"#, "--userns auto"),
         (r#"{"memory":"1g","memory-swap":"2g"}"#, "--memory-swap 2g"),
         (
@@ -336,9 +338,9 @@ fn only_sysctls_of_namespaces_are_set() {
         ),
         (r#"{"sysctl":["net.x=1\n2"]}"#, Kind::Invalid, "one line"),
         (
-            r#"{"sysctl":["net.ipv4.ip_forward=1"],"network":"host"}"#,
+            r#"{"sysctl":["net.ipv4.ip_forward=1"],"network":["host"]}"#,
             Kind::Conflict,
-            "the host's network",
+            "--network host would change",
         ),
     ]);
 }

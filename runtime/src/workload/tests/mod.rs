@@ -3,9 +3,11 @@
 mod exec;
 mod limits;
 mod mounts;
+mod network;
 mod process;
 mod security;
 mod snapshots;
+mod volumes;
 
 use std::collections::BTreeMap;
 use std::io;

@@ -122,7 +122,7 @@ fn users_groups_and_names() {
         .collect();
     assert_eq!(hosts, ["10.0.0.1", "::1", "fe80::1"]);
     assert_eq!(
-        container(&options(r#"{"network":"host"}"#))
+        container(&options(r#"{"network":["host"]}"#))
             .unwrap()
             .hostname,
         "metal"
@@ -147,11 +147,6 @@ fn users_groups_and_names() {
             r#"{"add-host":["x:nope"]}"#,
             Kind::Invalid,
             "not an IP address",
-        ),
-        (
-            r#"{"add-host":["x:host-gateway"]}"#,
-            Kind::Invalid,
-            "host-gateway",
         ),
         (r#"{"workdir":"srv"}"#, Kind::Invalid, "absolute"),
     ]);
@@ -239,11 +234,6 @@ fn policies() {
             r#"{"platform":"linux/amd64/v3"}"#,
             Kind::Invalid,
             "variants",
-        ),
-        (
-            r#"{"network":"bridge"}"#,
-            Kind::Unsupported,
-            "none` and `host",
         ),
         (r#"{"log-driver":"syslog"}"#, Kind::Unsupported, "json-file"),
         (

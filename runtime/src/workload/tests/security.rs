@@ -189,7 +189,7 @@ fn user_namespaces() {
             "--privileged",
         ),
         (
-            r#"{"userns":"auto","network":"host"}"#,
+            r#"{"userns":"auto","network":["host"]}"#,
             Kind::Conflict,
             "--network host",
         ),

@@ -25,7 +25,39 @@ fn surroundings() -> Surroundings {
         hosts: "127.0.0.1 localhost metal".to_owned(),
         resolv_conf: "nameserver 192.0.2.1\n".to_owned(),
         terminal: TermSize { rows: 24, cols: 80 },
+        addresses: Vec::new(),
+        nameservers: Vec::new(),
+        host_gateway: None,
+        sources: Vec::new(),
     }
+}
+
+/// With a link to a network.
+fn linked() -> Surroundings {
+    let addresses = ["172.20.0.2", "fd00::2"].map(|text| text.parse().unwrap());
+    Surroundings {
+        addresses: addresses.into(),
+        nameservers: vec!["172.20.0.1".parse().unwrap()],
+        host_gateway: "172.20.0.1".parse().ok(),
+        resolv_conf: "search example.org\nnameserver 192.0.2.1\n".to_owned(),
+        ..surroundings()
+    }
+}
+
+#[test]
+fn a_container_on_a_network_with_volumes() {
+    let options = options(
+        r#"{"hostname":"web","add-host":["up:host-gateway"],"dns-option":["ndots:2"],
+        "volume":["data:/d/e:ro","/srv:/d"],"mount":["type=volume,src=logs,dst=/l,volume-subpath=a"]}"#,
+    );
+    let workload = container(&options).unwrap();
+    let found = ["/run/isola/shares/0", "/srv", "/run/isola/shares/1/a"];
+    let surroundings = Surroundings {
+        sources: found.map(|path| Some(path.to_owned())).into(),
+        ..linked()
+    };
+    let spec = sandbox_spec(&workload, &surroundings);
+    insta::assert_snapshot!(serde_json::to_string_pretty(&spec.root).unwrap());
 }
 
 #[test]
@@ -37,7 +69,7 @@ fn a_plain_container() {
 #[test]
 fn a_container_with_much_said() {
     let workload = container(&options(
-        r#"{"privileged":true,"network":"host","tty":true,"interactive":true,"init":true,"read-only":true,
+        r#"{"privileged":true,"network":["host"],"tty":true,"interactive":true,"init":true,"read-only":true,
         "add-host":["db:10.0.0.5"],"volume":["/srv:/a/b/c:ro","/srv:/sys","/srv:/etc/hostname"],
         "tmpfs":["/a","/dev/shm:size=1m"],"domainname":"lan","oom-score-adj":7,"cap-drop":["MKNOD"]}"#,
     ));
