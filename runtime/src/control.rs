@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result};
 use crate::state::InstancePaths;
+use crate::workload::Attachment;
 
 /// A client's request to a supervisor.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -116,6 +117,21 @@ pub enum Command {
         channel: u32,
         /// As the guest sees it, rather than what the host pays.
         inside: bool,
+    },
+    /// Link the running workload to one more network. `Done` when its addresses are
+    /// set.
+    Connect {
+        /// The client's channel.
+        channel: u32,
+        /// The network and what is wanted of it.
+        attachment: Attachment,
+    },
+    /// Take the link to a network away. `Done`.
+    Disconnect {
+        /// The client's channel.
+        channel: u32,
+        /// The network's id.
+        network: String,
     },
     /// The instance has this name now: read the record again. `Done`.
     Renamed {

@@ -72,6 +72,45 @@ impl Error {
     }
 }
 
+impl From<isola_volume::Error> for Error {
+    fn from(error: isola_volume::Error) -> Error {
+        let kind = match error.kind {
+            isola_volume::Kind::Invalid => Kind::Invalid,
+            isola_volume::Kind::NoSuch => Kind::NoSuch,
+            isola_volume::Kind::Conflict => Kind::Conflict,
+            isola_volume::Kind::Unsupported => Kind::Unsupported,
+            isola_volume::Kind::System => Kind::System,
+        };
+        Error {
+            kind,
+            message: error.message,
+            hint: error.hint,
+        }
+    }
+}
+
+impl From<isola_net::Error> for Error {
+    fn from(error: isola_net::Error) -> Error {
+        let kind = match error.kind {
+            isola_net::Kind::Invalid => Kind::Invalid,
+            isola_net::Kind::NoSuch => Kind::NoSuch,
+            isola_net::Kind::Conflict => Kind::Conflict,
+            isola_net::Kind::System => Kind::System,
+        };
+        Error {
+            kind,
+            message: error.message,
+            hint: error.hint,
+        }
+    }
+}
+
+impl From<isola_netlink::Error> for Error {
+    fn from(error: isola_netlink::Error) -> Error {
+        Error::new(Kind::System, error.to_string())
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)

@@ -6,10 +6,12 @@ pub mod config;
 pub mod control;
 pub mod engine;
 pub mod error;
+pub mod links;
 pub mod observe;
 pub mod rootfs;
 pub mod seccomp;
 pub mod state;
+pub mod storage;
 pub mod supervisor;
 pub mod workload;
 

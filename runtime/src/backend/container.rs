@@ -3,10 +3,10 @@
 //! The peer is the process server inside the supervisor itself; its processes are
 //! made by `isola_init`, with the overlay of the image's layers as their root.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use isola_init::server::{Filter, Server, Spawner, list_processes};
 use isola_init::stream::{Peer, PollSet};
 use isola_init::{Child, Launch, Pid, Root, Streams, Target};
+use isola_net::link::veth;
 use isola_netlink::{Socket, configure, in_namespace, refuse_router_advertisements};
 use isola_proto::message::{Process, Usage};
 use isola_proto::{ErrorKind, Failure, Interface, ProcessSpec, SandboxSpec};
@@ -21,9 +22,11 @@ use rustix::mount::{FsOpenFlags, fsopen};
 
 use super::{Backend, LaunchContext, Sandbox, SandboxEnd, Unusable};
 use crate::cgroup::{Cgroup, DevicePolicy, Limits};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
+use crate::links::{Link, Links};
 use crate::rootfs::{RootFs, unmount_root};
 use crate::state::Paths;
+use crate::storage::Source;
 use crate::workload::{Isolation, Workload};
 
 /// How long killed processes may take to show as ended.
@@ -75,16 +78,27 @@ impl Backend for Container {
         let spawner = ContainerSpawner {
             root,
             cgroup: context.cgroup.clone(),
+            links: Rc::clone(context.links),
             target: None,
             netns: None,
             pid: Rc::clone(&pid),
         };
+        let sources = context.storage.sources().iter();
         Ok(Box::new(ContainerSandbox {
             server: Server::new(spawner),
+            sources: sources.map(path_of).collect(),
             pid,
             down: false,
             killed: false,
         }))
+    }
+}
+
+/// Where a source is: the container's maker sees what the supervisor sees.
+fn path_of(source: &Source) -> Option<String> {
+    match source {
+        Source::Path { path, .. } => Some(path.display().to_string()),
+        Source::None | Source::Disk { .. } => None,
     }
 }
 
@@ -136,6 +150,7 @@ fn mount_root(context: &LaunchContext<'_>) -> Result<MountedRoot> {
 /// A container. Its surroundings are the kernel's: they end with its first process.
 struct ContainerSandbox {
     server: Server<ContainerSpawner>,
+    sources: Vec<Option<String>>,
     /// The first process.
     pid: Rc<Cell<Option<i32>>>,
     down: bool,
@@ -187,6 +202,32 @@ impl Sandbox for ContainerSandbox {
     fn pid(&self) -> Option<i32> {
         self.pid.get()
     }
+
+    fn sources(&self) -> Vec<Option<String>> {
+        self.sources.clone()
+    }
+
+    fn plug(&mut self, link: &Link, default_routes: bool) -> Result<Interface> {
+        let netns = self.server.spawner().netns.as_ref().ok_or_else(|| {
+            Error::new(
+                Kind::Conflict,
+                "the container has no network namespace of its own yet",
+            )
+        })?;
+        let made = veth(&link.attached, netns.as_fd(), &link.interface, default_routes);
+        Ok(made?)
+    }
+
+    fn replug(&mut self, link: &Link) -> Result<Interface> {
+        let attached = &link.attached;
+        let network = &attached.network;
+        Ok(attached.lease.interface(network, &link.interface, None, true))
+    }
+
+    fn unplug(&mut self, _: &Link) -> Result<Option<Interface>> {
+        // The link goes with the place in the network, inside and outside.
+        Ok(None)
+    }
 }
 
 impl Drop for ContainerSandbox {
@@ -227,11 +268,31 @@ impl ContainerSandbox {
 struct ContainerSpawner {
     root: MountedRoot,
     cgroup: Cgroup,
+    links: Rc<RefCell<Links>>,
     /// The first process, once it was started.
     target: Option<Target>,
     /// Its network namespace, unless it is the host's.
     netns: Option<OwnedFd>,
     pid: Rc<Cell<Option<i32>>>,
+}
+
+/// Makes all links and sets them up, while the first process waits.
+fn connect(links: &Links, namespace: BorrowedFd<'_>) -> Result<()> {
+    if links.all().is_empty() {
+        return Ok(());
+    }
+    let mut interfaces = Vec::new();
+    for link in links.all() {
+        let default_routes = links.is_default(link);
+        interfaces.push(veth(
+            &link.attached,
+            namespace,
+            &link.interface,
+            default_routes,
+        )?);
+    }
+    let mut socket = Socket::route_in(namespace)?;
+    Ok(configure(&mut socket, &interfaces)?)
 }
 
 fn setup(error: Error) -> Failure {
@@ -257,11 +318,18 @@ impl Spawner for ContainerSpawner {
             // Before the sysctls that the user asks for.
             in_namespace(namespace.as_fd(), refuse_router_advertisements)
                 .and_then(|refused| refused)
-                .map_err(io::Error::other)
+                .map_err(io::Error::other)?;
+            connect(&self.links.borrow(), namespace.as_fd()).map_err(io::Error::other)
         };
         let mut launch = Launch::new(spec, Root::Path(self.root.0.clone()), streams, &mut enter);
         launch.cgroup = entry.unified;
         launch.tasks = entry.tasks;
+        launch.netns = self.links.borrow().namespace().map_err(|error| {
+            Failure::new(
+                ErrorKind::Setup,
+                format!("cannot share the network: {error}"),
+            )
+        })?;
         let child = isola_init::launch(launch)?;
         let target = Target::of(&child, &spec.namespaces).map_err(|error| {
             let _ = isola_init::kill(&child.pidfd, libc::SIGKILL);

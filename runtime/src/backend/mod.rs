@@ -6,11 +6,14 @@ mod container;
 pub mod guest;
 mod select;
 
+use std::cell::RefCell;
 use std::fmt;
 use std::io;
+use std::rc::Rc;
 use std::time::Duration;
 
 use isola_init::stream::{Peer, PollSet};
+use isola_proto::Interface;
 use serde::{Deserialize, Serialize};
 
 pub use container::Container;
@@ -18,7 +21,9 @@ pub use select::{Choice, select};
 
 use crate::cgroup::{Cgroup, DevicePolicy, Limits};
 use crate::error::{Error, Kind, Result};
+use crate::links::{Link, Links};
 use crate::state::{InstancePaths, Paths, Record};
+use crate::storage::Storage;
 use crate::workload::{Isolation, Workload};
 
 /// Why a wall can't be put up on this host.
@@ -62,6 +67,10 @@ pub struct LaunchContext<'a> {
     pub paths: &'a InstancePaths,
     /// Its cgroup.
     pub cgroup: &'a Cgroup,
+    /// Its places in networks; the wall makes the links.
+    pub links: &'a Rc<RefCell<Links>>,
+    /// What its mounts are taken from.
+    pub storage: &'a Storage,
 }
 
 /// One kind of wall.
@@ -126,6 +135,29 @@ pub trait Sandbox {
 
     /// It was frozen or thawed from outside.
     fn paused(&mut self, _paused: bool) {}
+
+    /// Where the sources of the workload's mounts are behind the wall, in their order;
+    /// nothing for what has none.
+    fn sources(&self) -> Vec<Option<String>>;
+
+    /// Makes a further link while the workload runs. Returns how it is to be set up, by
+    /// a [`isola_proto::Request::Interfaces`] to the peer.
+    ///
+    /// # Errors
+    /// This wall has no room for one more, or the system refused.
+    fn plug(&mut self, link: &Link, default_routes: bool) -> Result<Interface>;
+
+    /// How a link that is there is to be set up so that it gives the default routes.
+    ///
+    /// # Errors
+    /// There is no such link.
+    fn replug(&mut self, link: &Link) -> Result<Interface>;
+
+    /// Takes a link away. What is still to be said to the peer, if anything.
+    ///
+    /// # Errors
+    /// The system refused.
+    fn unplug(&mut self, link: &Link) -> Result<Option<Interface>>;
 }
 
 /// How a wall came down.

@@ -1,6 +1,7 @@
 //! Making instances.
 
 use isola_images::{Image, LayerForm};
+use isola_volume::Volumes;
 
 use crate::backend::select;
 use crate::config::Config;
@@ -12,7 +13,7 @@ use crate::state::{
 };
 use crate::workload::{HostFacts, ImageFacts, Isolation, Options, WallCapabilities, resolve};
 
-use super::{Engine, Instance};
+use super::{Engine, Instance, volumes};
 
 /// What is to be created.
 #[derive(Clone, Debug)]
@@ -48,7 +49,9 @@ impl Engine {
             &create.image.config,
         );
         let host = HostFacts::read()?;
-        let workload = resolve(create.options, &facts, &walls, &host, &id)?;
+        let mut workload = resolve(create.options, &facts, &walls, &host, &id)?;
+        volumes::check_networks(self.paths.root(), &workload)?;
+        self.add_volumes_from(&create.options.volumes_from, &mut workload)?;
         if let Some(name) = create.name
             && !valid_name(name)
         {
@@ -63,6 +66,8 @@ impl Engine {
             LayerForm::Directory(path) => RootLayer::Directory(path.clone()),
         });
         let layers = layers.collect();
+        let store = Volumes::open(self.paths.root())?;
+        let made = volumes::make(&store, &mut workload)?;
         let record = Record {
             id,
             name,
@@ -76,6 +81,7 @@ impl Engine {
             status: Status::created(),
         };
         self.write_new(&instance)?;
+        made.keep();
         Ok(instance)
     }
 

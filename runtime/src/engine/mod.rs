@@ -2,14 +2,17 @@
 //! stop, remove. Whoever finds a record whose supervisor is gone cleans up first.
 
 mod create;
+mod networks;
 mod remove;
 mod spawn;
 mod talk;
+mod volumes;
 
 pub use create::Create;
 pub use remove::{hide_files, remove_files};
 pub use spawn::helper;
 pub use talk::{Launch, Session};
+pub use volumes::remove_own_volumes;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -188,6 +191,7 @@ impl Engine {
                 cgroup.kill()?;
                 cgroup.destroy()?;
             }
+            crate::links::give_back_of(&self.paths, &record)?;
             let _ = std::fs::remove_file(files.socket());
             if status.state.is_live() {
                 status.state = State::Exited;
@@ -199,6 +203,7 @@ impl Engine {
             status.supervisor_pid = None;
             if record.workload.auto_remove {
                 remove_files(&files, &self.names, &record)?;
+                remove_own_volumes(self.paths.root(), &record)?;
                 return Ok(None);
             }
             write_json(&files.status(), &status)?;

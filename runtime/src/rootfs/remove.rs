@@ -5,7 +5,9 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, fchmod, openat, renameat, unlinkat};
+use rustix::fs::{
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, fchmod, openat2, renameat, unlinkat,
+};
 use rustix::io::Errno;
 
 use crate::error::{Error, Result};
@@ -31,7 +33,7 @@ fn remove(path: &Path) -> io::Result<()> {
         Err(error) => return Err(error.into()),
     }
     // Another process may be removing the same tree.
-    let Some(top) = open(CWD, path)? else {
+    let Some(top) = open(CWD, path, ResolveFlags::empty())? else {
         return Ok(());
     };
     let mut walk = Walk {
@@ -93,7 +95,7 @@ impl Walk<'_> {
         if unlinkat(parent, name, AtFlags::REMOVEDIR).is_ok() {
             return Ok(());
         }
-        let Some(folder) = open(parent, name)? else {
+        let Some(folder) = open(parent, name, ResolveFlags::NO_XDEV)? else {
             return Ok(());
         };
         self.empty(folder.as_fd(), depth + 1)?;
@@ -134,18 +136,20 @@ impl Walk<'_> {
 }
 
 /// Opens a folder, not through a link, also one that its owner may not read; `None`
-/// when it is gone.
+/// when it is gone. What is mounted there is another's: it is an error, and stays as
+/// it is.
 fn open<P: rustix::path::Arg + Copy>(
     parent: BorrowedFd<'_>,
     name: P,
+    resolve: ResolveFlags,
 ) -> io::Result<Option<OwnedFd>> {
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    match openat(parent, name, OFlags::RDONLY | flags, Mode::empty()) {
+    let open = |how| openat2(parent, name, how | flags, Mode::empty(), resolve);
+    match open(OFlags::RDONLY) {
         Err(Errno::ACCESS) => {
-            let handle = openat(parent, name, OFlags::PATH | flags, Mode::empty())?;
+            let handle = open(OFlags::PATH)?;
             rustix::fs::chmod(format!("/proc/self/fd/{}", handle.as_raw_fd()), Mode::RWXU)?;
-            let folder = openat(parent, name, OFlags::RDONLY | flags, Mode::empty())?;
-            Ok(Some(folder))
+            Ok(Some(open(OFlags::RDONLY)?))
         }
         Err(Errno::NOENT) => Ok(None),
         other => Ok(Some(other?)),
@@ -191,6 +195,27 @@ mod tests {
     }
 
     #[test]
+    fn what_is_mounted_below_is_not_touched() {
+        if !rustix::process::geteuid().is_root() {
+            return eprintln!("SKIPPED: mounting needs root");
+        }
+        let base = tempfile::tempdir().unwrap();
+        let (tree, other) = (base.path().join("tree"), base.path().join("other"));
+        fs::create_dir_all(tree.join("mounted")).unwrap();
+        fs::create_dir(&other).unwrap();
+        fs::write(other.join("kept"), "x").unwrap();
+        let from = other.clone();
+        // A mount namespace of its own ends with the thread.
+        let removal = std::thread::spawn(move || {
+            crate::rootfs::enter_private_mounts().unwrap();
+            rustix::mount::mount_bind(&from, tree.join("mounted")).unwrap();
+            remove_tree(&tree).is_err()
+        });
+        assert!(removal.join().unwrap());
+        assert!(other.join("kept").exists());
+    }
+
+    #[test]
     fn a_tree_deeper_than_any_path() {
         let base = tempfile::tempdir().unwrap();
         let tree = base.path().join("tree");
@@ -199,7 +224,7 @@ mod tests {
         let mut folder: OwnedFd = fs::File::open(&tree).unwrap().into();
         for _ in 0..1500 {
             rustix::fs::mkdirat(&folder, "d", Mode::RWXU).unwrap();
-            folder = openat(&folder, "d", flags, Mode::empty()).unwrap();
+            folder = rustix::fs::openat(&folder, "d", flags, Mode::empty()).unwrap();
         }
         remove_tree(&tree).unwrap();
         assert!(!tree.exists());

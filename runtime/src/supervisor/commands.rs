@@ -127,6 +127,13 @@ impl Supervisor {
                 self.to_peer(&Request::Processes { id });
             }
             Command::Usage { channel, inside } => self.usage(at(channel), inside),
+            Command::Connect {
+                channel,
+                attachment,
+            } => self.connect_network(at(channel), &attachment),
+            Command::Disconnect { channel, network } => {
+                self.disconnect_network(at(channel), &network)
+            }
             Command::Renamed { channel } => {
                 if let Ok(Some(record)) = crate::state::read_json(&self.paths.config()) {
                     self.record = record;
@@ -137,7 +144,7 @@ impl Supervisor {
     }
 
     /// `what` completes "instance NAME ...".
-    fn refuse(&mut self, to: Address, what: &str) {
+    pub(super) fn refuse(&mut self, to: Address, what: &str) {
         let message = format!("instance {} {what}", self.record.name);
         self.clients
             .fail(to, Failure::new(ErrorKind::Invalid, message));
@@ -225,7 +232,7 @@ impl Supervisor {
         }
     }
 
-    fn query(&mut self, from: Address) -> u32 {
+    pub(super) fn query(&mut self, from: Address) -> u32 {
         self.next += 1;
         self.queries.insert(self.next, from);
         self.next

@@ -3,14 +3,17 @@
 //! the command that starts it.
 #![allow(unsafe_code)]
 
+use std::cell::RefCell;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::control::socket_path;
 use crate::error::{Error, Kind, Result};
+use crate::links::Links;
 use crate::rootfs::enter_private_mounts;
 use crate::state::{Lock, Names, Paths, read_json};
 
@@ -65,7 +68,11 @@ fn prepare(root: PathBuf, id: &str, lock: OwnedFd) -> Result<Supervisor> {
         .map_err(|error| Error::io("open", &instance.log(), error))?;
     Ok(Supervisor {
         names: Names::new(&paths),
+        links: Rc::new(RefCell::new(Links::none(&paths, &record))),
+        storage: None,
+        plugging: Default::default(),
         paths: instance,
+        root: paths,
         record,
         status,
         _lock: Lock::inherited(lock),

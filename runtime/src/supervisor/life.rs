@@ -2,14 +2,17 @@
 
 use std::time::{Duration, Instant};
 
+use isola_volume::Volumes;
 use isola_proto::{ErrorKind, Event, ExitStatus, Failure, Program, Request};
 
 use crate::backend::{self, LaunchContext, SandboxEnd};
 use crate::cgroup::Cgroup;
-use crate::engine::hide_files;
+use crate::engine::{hide_files, remove_own_volumes};
 use crate::error::Result;
+use crate::links::Links;
 use crate::state::{State, now_ms};
-use crate::workload::{Surroundings, sandbox_spec};
+use crate::storage::Storage;
+use crate::workload::{Surroundings, WallCapabilities, sandbox_spec};
 
 use super::{MAIN, Phase, Supervisor, restart};
 
@@ -49,10 +52,21 @@ impl Supervisor {
             }
         };
         let cgroup = self.cgroup.insert(cgroup);
+        let own_kernel = WallCapabilities::of(workload.isolation).own_kernel;
+        let volumes = Volumes::open(self.root.root())?;
+        let storage = Storage::take(&volumes, &self.record, &self.paths, own_kernel)?;
+        let storage = self.storage.insert(storage);
+        // Files are copied without a network.
+        if !self.hold {
+            let links = Links::take(&self.root, &self.record)?;
+            *self.links.borrow_mut() = links;
+        }
         let context = LaunchContext {
             record: &self.record,
             paths: &self.paths,
             cgroup,
+            links: &self.links,
+            storage,
         };
         self.sandbox = Some(backend.launch(&context)?);
         self.input = super::Input::default();
@@ -73,7 +87,13 @@ impl Supervisor {
 
     fn surroundings(&self) -> Surroundings {
         let text = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+        let links = self.links.borrow();
+        let sandbox = self.sandbox.as_ref();
         Surroundings {
+            addresses: links.addresses(),
+            nameservers: links.nameservers(),
+            host_gateway: links.host_gateway(),
+            sources: sandbox.map(|it| it.sources()).unwrap_or_default(),
             hosts: text("/etc/hosts"),
             resolv_conf: text("/etc/resolv.conf"),
             terminal: self.terminal.unwrap_or_default(),
@@ -225,6 +245,12 @@ impl Supervisor {
             self.peer_frames();
             self.sandbox = None;
         }
+        self.plugging.clear();
+        // Nothing of the wall holds them any more.
+        if let Err(error) = self.links.borrow_mut().give_back() {
+            eprintln!("isola-supervisor: {error}");
+        }
+        self.storage = None;
         if let Err(error) = self.log.finish() {
             eprintln!("isola-supervisor: cannot write the log: {error}");
         }
@@ -275,6 +301,9 @@ impl Supervisor {
             match hide_files(&self.paths, &self.names, &self.record) {
                 Ok(hidden) => self.hidden = Some(hidden),
                 Err(error) => eprintln!("isola-supervisor: {error}"),
+            }
+            if let Err(error) = remove_own_volumes(self.root.root(), &self.record) {
+                eprintln!("isola-supervisor: {error}");
             }
         } else {
             self.write_status();

@@ -11,17 +11,20 @@ mod entry;
 mod input;
 mod life;
 mod log;
+mod networks;
 mod peer;
 mod restart;
 mod signals;
 
 pub use entry::main;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use isola_init::stream::PollSet;
@@ -29,8 +32,12 @@ use isola_init::stream::PollSet;
 use crate::backend::Sandbox;
 use crate::cgroup::Cgroup;
 use crate::error::Result;
+use crate::links::Links;
 use crate::rootfs::remove_tree;
-use crate::state::{InstancePaths, Lock, Names, Record, Status, write_json, write_json_unsynced};
+use crate::state::{
+    InstancePaths, Lock, Names, Paths, Record, Status, write_json, write_json_unsynced,
+};
+use crate::storage::Storage;
 
 use clients::{Address, Clients};
 use input::Input;
@@ -70,6 +77,7 @@ struct Exec {
 
 /// All there is to know while an instance runs.
 struct Supervisor {
+    root: Paths,
     paths: InstancePaths,
     names: Names,
     record: Record,
@@ -82,6 +90,12 @@ struct Supervisor {
     phase: Phase,
     sandbox: Option<Box<dyn Sandbox>>,
     cgroup: Option<Cgroup>,
+    /// Its places in networks, shared with the wall that makes the links.
+    links: Rc<RefCell<Links>>,
+    /// What its mounts are taken from; given back after the wall is down.
+    storage: Option<Storage>,
+    /// Links that the peer has been asked to set up: requests and networks.
+    plugging: BTreeMap<u32, String>,
     /// An idle process instead of the workload; the record stays as it is.
     hold: bool,
     /// The removed instance's folder, out of sight.
@@ -136,6 +150,7 @@ impl Supervisor {
         if let Some(sandbox) = &mut self.sandbox {
             sandbox.register(set);
         }
+        self.links.borrow().register(set);
     }
 
     fn timeout(&mut self) -> Option<Duration> {
@@ -149,6 +164,7 @@ impl Supervisor {
             .flatten()
             .map(|at| at.saturating_duration_since(now));
         own.chain(self.sandbox.as_mut().and_then(|sandbox| sandbox.timeout()))
+            .chain(self.links.borrow().timeout())
             .min()
     }
 
@@ -169,6 +185,7 @@ impl Supervisor {
         if let Some(sandbox) = &mut self.sandbox {
             sandbox.dispatch(set)?;
         }
+        self.links.borrow_mut().dispatch(set);
         self.peer_frames();
         self.feed_input();
         self.settle_credit();

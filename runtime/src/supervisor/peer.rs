@@ -163,6 +163,7 @@ impl Supervisor {
                 id,
                 failure,
             } => {
+                self.interfaces_failed(id, &failure);
                 let exec = self.execs.remove(&channel).and_then(|exec| exec.owner);
                 if let Some(to) = exec.or_else(|| self.queries.remove(&id)) {
                     self.clients.fail(to, failure);
@@ -190,7 +191,8 @@ impl Supervisor {
                     );
                 }
             }
-            Event::Hello { .. } | Event::Done { .. } => {}
+            Event::Done { id } => self.interfaces_done(id),
+            Event::Hello { .. } => {}
         }
     }
 }

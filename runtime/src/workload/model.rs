@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use isola_net::ports::PortMapping;
+use isola_net::ports::PortSpec;
 use isola_proto::Mac;
 use isola_proto::spec::{Capabilities, Device, IdMaps, Rlimit, SockFilter};
 use serde::{Deserialize, Serialize};
@@ -122,7 +122,7 @@ pub struct Workload {
     /// Where it asks for names.
     pub dns: Dns,
     /// Ports of the host that lead to its own.
-    pub ports: Vec<PortMapping>,
+    pub ports: Vec<PortSpec>,
     /// Ports that the image or the user names without publishing them, as `80/tcp`.
     pub exposed_ports: Vec<String>,
     /// When it is started again.

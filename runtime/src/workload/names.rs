@@ -51,7 +51,9 @@ pub(super) fn resolv_conf(workload: &Workload, surroundings: &Surroundings) -> S
         let lines = surroundings.resolv_conf.lines();
         let values = lines.filter_map(|line| line.trim().strip_prefix(word));
         // The last line wins.
-        let last = values.filter(|rest| rest.starts_with([' ', '\t'])).next_back();
+        let last = values
+            .filter(|rest| rest.starts_with([' ', '\t']))
+            .next_back();
         last.map(|rest| rest.split_whitespace().map(str::to_owned).collect())
             .unwrap_or_default()
     };
@@ -59,9 +61,11 @@ pub(super) fn resolv_conf(workload: &Workload, surroundings: &Surroundings) -> S
     // On networks of ours the network's own server passes questions on to those that
     // the user named.
     let servers: Vec<String> = match (&workload.network, surroundings.nameservers.is_empty()) {
-        (Network::Bridged(_) | Network::Instance(_), false) => {
-            surroundings.nameservers.iter().map(ToString::to_string).collect()
-        }
+        (Network::Bridged(_) | Network::Instance(_), false) => surroundings
+            .nameservers
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
         (Network::Host, _) if dns.servers.is_empty() => surroundings
             .resolv_conf
             .lines()

@@ -11,8 +11,8 @@ use isola_proto::spec::{
 };
 
 use super::host::HostFacts;
-use super::names;
 use super::model::{Network, UserMount, Workload};
+use super::names;
 use super::options::ExecOptions;
 use super::resolve::{check_user, overlay_env, target_of, user_entries};
 use crate::error::{Error, Kind, Result};
@@ -254,7 +254,10 @@ fn files(workload: &Workload, surroundings: &Surroundings) -> Vec<TextFile> {
     let all = [
         ("/etc/hostname", format!("{}\n", workload.hostname)),
         ("/etc/hosts", names::hosts(workload, surroundings)),
-        ("/etc/resolv.conf", names::resolv_conf(workload, surroundings)),
+        (
+            "/etc/resolv.conf",
+            names::resolv_conf(workload, surroundings),
+        ),
     ];
     let free = |path: &str| !workload.mounts.iter().any(|mount| target_of(mount) == path);
     let file = |(path, content): (&str, String)| TextFile {

@@ -3,11 +3,13 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::ops::RangeInclusive;
 
+use serde::{Deserialize, Serialize};
+
 use super::Protocol;
 use crate::error::{Error, Result};
 
 /// One port that is to be published.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortSpec {
     /// The protocol.
     pub protocol: Protocol,

@@ -1,7 +1,8 @@
 //! A guest under QEMU's microvm machine with a software CPU, for hosts on which
 //! KVM can't run one.
 
-use std::os::fd::RawFd;
+use std::fs::File;
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,14 +19,18 @@ use crate::state::Paths;
 use crate::workload::{HostFacts, Isolation, Workload};
 
 use super::console::Console;
-use super::jail::{Descriptors, Jail};
+use super::jail::{Descriptors, Jail, open};
 use super::layers::{Segment, write_vmdk};
 use super::link::AgentLink;
-use super::plan::{Plan, Transport};
-use super::sandbox::GuestSandbox;
+use super::nics::Plugs;
+use super::plan::{Plan, TAG, Transport};
+use super::sandbox::{GuestSandbox, Parts};
+use super::shares;
 
 /// Software emulation on a busy host is slow.
 const BOOT: Duration = Duration::from_secs(180);
+/// Pairs of queues of a network device: one thread of QEMU serves all devices.
+const QUEUES: u16 = 1;
 /// Where the jail shows the guest's files.
 const FILES: &str = "/guest";
 
@@ -73,7 +78,10 @@ impl Backend for Emulated {
                 "QEMU (qemu-system-x86_64) is not installed",
             )
         })?;
-        let mut plan = Plan::make(context, Transport::VirtioPort, BOOT)?;
+        let mut plan = Plan::make(context, Transport::VirtioPort, BOOT, QUEUES)?;
+        let plugs = Plugs::of(&plan.nics);
+        let served = shares::start(context, &plan.shares)?;
+        let (served, socket) = served.unzip();
         // The software CPU shows the host's counter. A guest that measures its rate
         // on a busy host may get it wrong and hang.
         // QEMU up to 7.2 loses the flags register when something interrupts CMPXCHG16B,
@@ -86,17 +94,32 @@ impl Backend for Emulated {
         let (agent, agent_end) = UnixStream::pair().map_err(failed)?;
         let (console, console_end) = UnixStream::pair().map_err(failed)?;
         let mut descriptors = Descriptors::default();
-        let (agent_fd, console_fd) = (descriptors.add(agent_end), descriptors.add(console_end));
+        let devices = Devices {
+            agent: descriptors.add(agent_end),
+            console: descriptors.add(console_end),
+            shares: socket.map(|socket| descriptors.add(socket)),
+            taps: plan
+                .nics
+                .iter_mut()
+                .flat_map(|nic| nic.queues.drain(..))
+                .map(|queue| descriptors.add(queue))
+                .collect(),
+            volumes: std::mem::take(&mut plan.volumes)
+                .into_iter()
+                .map(|(file, readonly)| VolumeDisk::add(file, readonly, &mut descriptors))
+                .collect::<Result<_>>()?,
+        };
         let vmdk = write_vmdk(&plan.layers, context.paths.dir(), &seen)?;
         let messages = context.paths.dir().join("machine.log");
         let jail = Jail {
             program: None,
-            args: arguments(&qemu, &plan, &vmdk, agent_fd, console_fd),
+            args: arguments(&qemu, &plan, &vmdk, &devices),
             mounts: mounts(&plan, &vmdk, context.paths.dir()),
             seccomp: seccomp::default_filter(&seccomp::Grants {
                 capabilities: &[],
                 kernel: HostFacts::read()?.kernel,
             }),
+            capabilities: &[],
             descriptors,
             messages: &messages,
             cgroup: context.cgroup,
@@ -110,8 +133,13 @@ impl Backend for Emulated {
         let link = AgentLink::new(agent.into(), plan.guest, plan.patience).map_err(failed)?;
         Ok(Box::new(GuestSandbox::new(
             jail.start()?,
-            link,
-            console,
+            Parts {
+                link,
+                console,
+                sources: plan.sources,
+                plugs,
+                shares: served,
+            },
             explain,
             messages,
         )))
@@ -160,8 +188,47 @@ fn mounts(plan: &Plan, vmdk: &Path, instance: &Path) -> Vec<Mount> {
     mounts
 }
 
+/// Descriptors that QEMU inherits.
+#[derive(Debug, Default)]
+struct Devices {
+    agent: RawFd,
+    console: RawFd,
+    /// The vhost-user socket of shared folders.
+    shares: Option<RawFd>,
+    /// Taps, one per network device.
+    taps: Vec<RawFd>,
+    /// Disks of volumes.
+    volumes: Vec<VolumeDisk>,
+}
+
+/// The disk of a volume. QEMU opens it for reading first and for writing later, and
+/// takes a descriptor that was opened just so each time.
+#[derive(Debug)]
+struct VolumeDisk {
+    /// The file as it was locked.
+    file: RawFd,
+    /// The same, for reading only, where `file` can be written to.
+    reading: Option<RawFd>,
+}
+
+impl VolumeDisk {
+    fn add(file: File, readonly: bool, descriptors: &mut Descriptors) -> Result<VolumeDisk> {
+        let reading = match readonly {
+            true => None,
+            false => {
+                let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+                Some(descriptors.add(open(Path::new(&path), false)?))
+            }
+        };
+        Ok(VolumeDisk {
+            file: descriptors.add(file),
+            reading,
+        })
+    }
+}
+
 /// QEMU's command line.
-fn arguments(qemu: &Path, plan: &Plan, vmdk: &Path, agent: RawFd, console: RawFd) -> Vec<String> {
+fn arguments(qemu: &Path, plan: &Plan, vmdk: &Path, devices: &Devices) -> Vec<String> {
     let text = |path: PathBuf| path.display().to_string();
     let drive = |id: &str, path: &Path, format: &str, more: &str| {
         format!(
@@ -180,7 +247,7 @@ fn arguments(qemu: &Path, plan: &Plan, vmdk: &Path, agent: RawFd, console: RawFd
     flag("initrd", text(seen(&plan.initramfs)));
     flag("append", plan.cmdline.clone());
     flag("display", "none".to_owned());
-    flag("chardev", format!("socket,id=console,fd={console}"));
+    flag("chardev", format!("socket,id=console,fd={}", devices.console));
     flag("serial", "chardev:console".to_owned());
     flag("drive", drive("layers", vmdk, "vmdk", ",readonly=on"));
     // The guest numbers disks in the order of these lines.
@@ -201,8 +268,46 @@ fn arguments(qemu: &Path, plan: &Plan, vmdk: &Path, agent: RawFd, console: RawFd
         "device",
         "virtio-blk-device,drive=writable,serial=writable".to_owned(),
     );
+    for (number, disk) in devices.volumes.iter().enumerate() {
+        // QEMU opens what it inherited by the number of a set.
+        for fd in std::iter::once(disk.file).chain(disk.reading) {
+            flag("add-fd", format!("fd={fd},set={number}"));
+        }
+        let readonly = if disk.reading.is_none() { "on" } else { "off" };
+        flag(
+            "drive",
+            format!(
+                "id=volume{number},if=none,file=/dev/fdset/{number},format=raw,\
+                 cache=writeback,discard=unmap,file.locking=off,readonly={readonly}"
+            ),
+        );
+        flag(
+            "device",
+            format!("virtio-blk-device,drive=volume{number},serial=volume{number}"),
+        );
+    }
+    for (number, (fd, nic)) in devices.taps.iter().zip(&plan.nics).enumerate() {
+        flag("netdev", format!("tap,id=net{number},fd={fd},vhost=off"));
+        flag(
+            "device",
+            format!("virtio-net-device,netdev=net{number},mac={}", nic.mac),
+        );
+    }
+    if let Some(fd) = devices.shares {
+        // The server of shares sees the guest's memory.
+        flag(
+            "object",
+            format!("memory-backend-memfd,id=memory,share=on,size={}k", plan.memory / 1024),
+        );
+        flag("machine", "memory-backend=memory".to_owned());
+        flag("chardev", format!("socket,id=shares,fd={fd}"));
+        flag(
+            "device",
+            format!("vhost-user-fs-device,chardev=shares,tag={TAG}"),
+        );
+    }
     flag("device", "virtio-serial-device".to_owned());
-    flag("chardev", format!("socket,id=agent,fd={agent}"));
+    flag("chardev", format!("socket,id=agent,fd={}", devices.agent));
     flag(
         "device",
         "virtserialport,chardev=agent,name=org.isola.agent".to_owned(),
@@ -237,6 +342,10 @@ mod tests {
                 Segment::File("/l/abc.erofs".into(), 4096),
             ],
             disk: "/i/disk.ext4".into(),
+            volumes: Vec::new(),
+            shares: Vec::new(),
+            nics: Vec::new(),
+            sources: Vec::new(),
             guest: Default::default(),
             patience: super::super::link::Patience {
                 boot: BOOT,
@@ -247,8 +356,16 @@ mod tests {
             Path::new("/usr/bin/qemu-system-x86_64"),
             &plan,
             Path::new("/i/layers.vmdk"),
-            10,
-            11,
+            &Devices {
+                agent: 10,
+                console: 11,
+                shares: Some(12),
+                taps: Vec::new(),
+                volumes: vec![VolumeDisk {
+                    file: 13,
+                    reading: None,
+                }],
+            },
         )
         .join(" ");
         for piece in [
@@ -258,6 +375,9 @@ mod tests {
             "file=/guest/disk.ext4,format=raw",
             "socket,id=agent,fd=10",
             "socket,id=console,fd=11",
+            "socket,id=shares,fd=12",
+            "-add-fd fd=13,set=0",
+            "file=/dev/fdset/0,format=raw,cache=writeback,discard=unmap,file.locking=off,readonly=on",
         ] {
             assert!(line.contains(piece), "{piece} in {line}");
         }

@@ -6,7 +6,7 @@ use std::os::fd::{OwnedFd, RawFd};
 use std::path::Path;
 
 use isola_init::{Child, Launch, Pid, Root, Stdio, Streams, launch};
-use isola_proto::spec::{Mount, Namespaces, RootSpec, SockFilter};
+use isola_proto::spec::{Capabilities, Mount, Namespaces, RootSpec, SockFilter};
 use isola_proto::{ProcessSpec, Program, SandboxSpec};
 
 use crate::cgroup::Cgroup;
@@ -41,6 +41,8 @@ pub(crate) struct Jail<'a> {
     pub(crate) mounts: Vec<Mount>,
     /// What it may call.
     pub(crate) seccomp: Vec<SockFilter>,
+    /// Capabilities that it has.
+    pub(crate) capabilities: &'a [&'a str],
     /// What it inherits.
     pub(crate) descriptors: Descriptors,
     /// Where its messages go.
@@ -55,7 +57,8 @@ impl Jail<'_> {
     /// # Errors
     /// The sandbox can't be made or the program can't be executed.
     pub(crate) fn start(self) -> Result<Child> {
-        let spec = spec(self.args, self.mounts, self.seccomp);
+        let mut spec = spec(self.args, self.mounts, self.seccomp);
+        spec.process.capabilities = sets(self.capabilities);
         let null = || File::options().read(true).write(true).open("/dev/null");
         let stdin = null().map_err(|error| Error::io("open", Path::new("/dev/null"), error))?;
         let messages = File::options()
@@ -108,6 +111,16 @@ fn spec(args: Vec<String>, mounts: Vec<Mount>, seccomp: Vec<SockFilter>) -> Sand
             user: None,
         },
         init: false,
+    }
+}
+
+fn sets(names: &[&str]) -> Capabilities {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    Capabilities {
+        bounding: names.clone(),
+        effective: names.clone(),
+        permitted: names,
+        ..Capabilities::default()
     }
 }
 

@@ -7,9 +7,11 @@ mod emulated;
 mod jail;
 mod layers;
 mod link;
+mod nics;
 mod plan;
 mod probe;
 mod sandbox;
+mod shares;
 mod vm;
 
 pub use disk::mkfs;

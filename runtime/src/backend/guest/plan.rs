@@ -1,10 +1,12 @@
 //! From a workload to the parts of a guest.
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use isola_kernel::Kernels;
 use isola_proto::message::GuestSpec;
+use isola_proto::spec::{SHARES, VOLUMES};
 
 use crate::backend::LaunchContext;
 use crate::cgroup::{DevicePolicy, Limits};
@@ -12,10 +14,15 @@ use crate::engine::helper;
 use crate::error::{Error, Kind, Result};
 use crate::rootfs::RootLayer;
 use crate::state::Paths;
+use crate::storage::Source;
 use crate::workload::{Disk, Workload};
 
 use super::layers::{Segment, disk as layer_disk};
+use super::nics::{self, Nic};
 use super::{disk, link::Patience};
+
+/// The tag of the virtio-fs device.
+pub(crate) const TAG: &str = "isola";
 
 /// Memory of a guest when the workload names none, in bytes.
 const MEMORY: u64 = 512 << 20;
@@ -41,10 +48,27 @@ pub(crate) struct Plan {
     pub(crate) layers: Vec<Segment>,
     /// The writable disk.
     pub(crate) disk: PathBuf,
+    /// Disks of block volumes, and whether they are read-only.
+    pub(crate) volumes: Vec<(File, bool)>,
+    /// Folders and files of the host that it sees by virtio-fs.
+    pub(crate) shares: Vec<Share>,
+    /// Network devices.
+    pub(crate) nics: Vec<Nic>,
+    /// Where the sources of the workload's mounts are in the guest.
+    pub(crate) sources: Vec<Option<String>>,
     /// What the agent is told.
     pub(crate) guest: GuestSpec,
     /// How long it may take.
     pub(crate) patience: Patience,
+}
+
+/// A folder or file of the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Share {
+    /// Its path, in the supervisor's mount namespace.
+    pub(crate) path: PathBuf,
+    /// Refuse writes.
+    pub(crate) readonly: bool,
 }
 
 /// How the agent reaches the host, as the word on the kernel's command line that
@@ -58,7 +82,8 @@ pub(crate) enum Transport {
 }
 
 impl Plan {
-    /// Finds or makes everything that the guest of `context` needs.
+    /// Finds or makes everything that the guest of `context` needs. Its network
+    /// devices have at most `queues` pairs of queues.
     ///
     /// # Errors
     /// There is no guest kernel, no agent, or no room for the disk.
@@ -66,6 +91,7 @@ impl Plan {
         context: &LaunchContext<'_>,
         transport: Transport,
         boot: Duration,
+        queues: u16,
     ) -> Result<Plan> {
         let workload = &context.record.workload;
         let paths = root_of(context);
@@ -86,6 +112,17 @@ impl Plan {
             &paths.root().join("templates"),
         )?;
         let layers = sized_layers(&context.record.layers)?;
+        let mut mounted = Mounted::default();
+        for source in context.storage.sources() {
+            mounted.add(source)?;
+        }
+        let nics = nics::make(&context.links.borrow(), vcpus(workload), queues)?;
+        let mut guest = guest(workload, layers.len())?;
+        guest.volumes = (0..mounted.volumes.len())
+            .map(|number| device(number + 2))
+            .collect();
+        guest.shares = (!mounted.shares.is_empty()).then(|| TAG.to_owned());
+        guest.interfaces = nics.iter().map(|nic| nic.interface.clone()).collect();
         Ok(Plan {
             kernel: files.kernel,
             initramfs: files.initramfs,
@@ -96,7 +133,11 @@ impl Plan {
                 .unwrap_or(MEMORY)
                 .next_multiple_of(4096),
             vcpus: vcpus(workload),
-            guest: guest(workload, layers.len())?,
+            guest,
+            volumes: mounted.volumes,
+            shares: mounted.shares,
+            sources: mounted.sources,
+            nics,
             layers: layer_disk(&layers)?,
             disk: context.paths.disk(),
             patience: Patience {
@@ -104,6 +145,47 @@ impl Plan {
                 silence: boot,
             },
         })
+    }
+}
+
+/// What the workload's mounts become in a guest.
+#[derive(Debug, Default)]
+struct Mounted {
+    volumes: Vec<(File, bool)>,
+    shares: Vec<Share>,
+    sources: Vec<Option<String>>,
+}
+
+impl Mounted {
+    fn add(&mut self, source: &Source) -> Result<()> {
+        let place = match source {
+            Source::None => None,
+            Source::Path { path, readonly, .. } => {
+                self.shares.push(Share {
+                    path: path.clone(),
+                    readonly: *readonly,
+                });
+                Some(format!("{SHARES}/{}", self.shares.len() - 1))
+            }
+            Source::Disk { file, readonly } => {
+                let file = file
+                    .try_clone()
+                    .map_err(|error| Error::system("duplicate a descriptor", error))?;
+                self.volumes.push((file, *readonly));
+                Some(format!("{VOLUMES}/{}", self.volumes.len() - 1))
+            }
+        };
+        self.sources.push(place);
+        Ok(())
+    }
+}
+
+/// The name of the guest's block device with this number: `vda`, `vdb`... `vdaa`.
+fn device(number: usize) -> String {
+    let letter = |number: usize| char::from(b'a' + (number % 26) as u8);
+    match number / 26 {
+        0 => format!("vd{}", letter(number)),
+        tens => format!("vd{}{}", letter(tens - 1), letter(number)),
     }
 }
 

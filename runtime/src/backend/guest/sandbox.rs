@@ -7,13 +7,16 @@ use std::time::{Duration, Instant};
 
 use isola_init::stream::{Peer, PollSet};
 use isola_init::{Child, kill, try_wait};
-use isola_proto::{ExitStatus, Frame, Kind, Request};
+use isola_proto::{ExitStatus, Frame, Interface, Kind, Request};
 
 use crate::backend::{Sandbox, SandboxEnd};
+use crate::error::Result;
+use crate::links::Link;
 
 use super::console::Console;
 use super::jail::last_message;
 use super::link::AgentLink;
+use super::nics::Plugs;
 
 /// How a machine program's end is told.
 pub(crate) type Explain = fn(ExitStatus) -> String;
@@ -27,6 +30,25 @@ pub(crate) struct GuestSandbox {
     messages: PathBuf,
     exit: Option<ExitStatus>,
     power_off_at: Option<Instant>,
+    /// Where the sources of the workload's mounts are in the guest.
+    sources: Vec<Option<String>>,
+    plugs: Plugs,
+    /// The process that serves shared folders.
+    shares: Option<Child>,
+}
+
+/// What a machine has besides its program.
+pub(crate) struct Parts {
+    /// The line to the agent.
+    pub(crate) link: AgentLink,
+    /// The serial console.
+    pub(crate) console: Console,
+    /// Where the sources of the workload's mounts are in the guest.
+    pub(crate) sources: Vec<Option<String>>,
+    /// Its network devices.
+    pub(crate) plugs: Plugs,
+    /// The process that serves shared folders.
+    pub(crate) shares: Option<Child>,
 }
 
 /// How long a guest may take to switch itself off after it was asked to.
@@ -36,19 +58,21 @@ impl GuestSandbox {
     /// Takes a machine that has just been started.
     pub(crate) fn new(
         child: Child,
-        link: AgentLink,
-        console: Console,
+        parts: Parts,
         explain: Explain,
         messages: PathBuf,
     ) -> GuestSandbox {
         GuestSandbox {
             child,
-            link,
-            console,
+            link: parts.link,
+            console: parts.console,
             explain,
             messages,
             exit: None,
             power_off_at: None,
+            sources: parts.sources,
+            plugs: parts.plugs,
+            shares: parts.shares,
         }
     }
 
@@ -118,6 +142,9 @@ impl Sandbox for GuestSandbox {
             let _ = kill(&self.child.pidfd, libc::SIGKILL);
             self.exit = isola_init::wait(&self.child.pidfd).ok();
         }
+        if let Some(shares) = self.shares.take() {
+            super::shares::end(&shares);
+        }
         self.console.drain();
     }
 
@@ -127,5 +154,21 @@ impl Sandbox for GuestSandbox {
 
     fn paused(&mut self, paused: bool) {
         self.link.pause(paused);
+    }
+
+    fn sources(&self) -> Vec<Option<String>> {
+        self.sources.clone()
+    }
+
+    fn plug(&mut self, link: &Link, default_routes: bool) -> Result<Interface> {
+        self.plugs.plug(link, default_routes)
+    }
+
+    fn replug(&mut self, link: &Link) -> Result<Interface> {
+        self.plugs.plug(link, true)
+    }
+
+    fn unplug(&mut self, link: &Link) -> Result<Option<Interface>> {
+        self.plugs.unplug(link)
     }
 }

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use isola_proto::ExitStatus;
 use isola_vmm::config::{
-    Console as ConsoleConfig, Disk, Port, Segment as DiskSegment, VmConfig, Vsock,
+    Console as ConsoleConfig, Disk, Nic as NicConfig, Port, Segment as DiskSegment,
+    Share as ShareConfig, VmConfig, Vsock,
 };
 use isola_vmm::outcome::Outcome;
 
@@ -23,8 +24,10 @@ use super::console::Console;
 use super::jail::{Descriptors, Jail, open};
 use super::layers::Segment;
 use super::link::AgentLink;
-use super::plan::{Plan, Transport};
-use super::sandbox::GuestSandbox;
+use super::nics::Plugs;
+use super::plan::{Plan, TAG, Transport};
+use super::sandbox::{GuestSandbox, Parts};
+use super::shares;
 
 /// Port of the host that the agent dials.
 const AGENT_PORT: u32 = 1024;
@@ -33,6 +36,9 @@ const AGENT_PORT: u32 = 1024;
 const GUEST_CID: u32 = 3;
 /// How long a guest may take to come up.
 const BOOT: Duration = Duration::from_secs(60);
+
+/// Most pairs of queues of a network device; each is a thread.
+const QUEUES: u16 = 4;
 
 /// Memory of the monitor itself, with room for page cache.
 const OVERHEAD: u64 = 128 << 20;
@@ -55,12 +61,15 @@ impl Backend for Vm {
     }
 
     fn launch(&self, context: &LaunchContext<'_>) -> Result<Box<dyn Sandbox>> {
-        let plan = Plan::make(context, Transport::Vsock, BOOT)?;
+        let mut plan = Plan::make(context, Transport::Vsock, BOOT, QUEUES)?;
+        let plugs = Plugs::of(&plan.nics);
+        let served = shares::start(context, &plan.shares)?;
+        let (served, socket) = served.unzip();
         let failed = |error: std::io::Error| Error::system("make a socket", error);
         let (agent, agent_end) = UnixStream::pair().map_err(failed)?;
         let (console, console_end) = UnixStream::pair().map_err(failed)?;
         let mut descriptors = Descriptors::default();
-        let config = config(&plan, &mut descriptors, agent_end, console_end)?;
+        let config = config(&mut plan, &mut descriptors, agent_end, console_end, socket)?;
         let config = descriptors.add(memory_file(&config)?);
         let messages = context.paths.dir().join("machine.log");
         let jail = Jail {
@@ -73,6 +82,7 @@ impl Backend for Vm {
             mounts: Vec::new(),
             // The monitor installs a filter per thread once it knows its threads.
             seccomp: Vec::new(),
+            capabilities: &[],
             descriptors,
             messages: &messages,
             cgroup: context.cgroup,
@@ -86,8 +96,13 @@ impl Backend for Vm {
         let link = AgentLink::new(agent.into(), plan.guest, plan.patience).map_err(failed)?;
         Ok(Box::new(GuestSandbox::new(
             jail.start()?,
-            link,
-            console,
+            Parts {
+                link,
+                console,
+                sources: plan.sources,
+                plugs,
+                shares: served,
+            },
             explain,
             messages,
         )))
@@ -96,10 +111,11 @@ impl Backend for Vm {
 
 /// The machine's configuration, and its descriptors at the numbers named in it.
 fn config(
-    plan: &Plan,
+    plan: &mut Plan,
     fds: &mut Descriptors,
     agent: UnixStream,
     console: UnixStream,
+    shares: Option<UnixStream>,
 ) -> Result<VmConfig> {
     let mut segments = Vec::new();
     for segment in &plan.layers {
@@ -114,15 +130,23 @@ fn config(
         });
     }
     let disk = open(&plan.disk, true)?;
-    let size = disk
-        .metadata()
-        .map_err(|error| Error::io("read", &plan.disk, error))?
-        .len();
-    let writable = vec![DiskSegment::File {
-        fd: fds.add(disk),
-        offset: 0,
-        len: size,
-    }];
+    let mut disks = vec![
+        Disk {
+            segments,
+            readonly: true,
+            serial: "layers".to_owned(),
+        },
+        whole(fds, disk, false, "writable".to_owned())?,
+    ];
+    for (number, (file, readonly)) in plan.volumes.drain(..).enumerate() {
+        disks.push(whole(fds, file, readonly, format!("volume{number}"))?);
+    }
+    let nics = plan.nics.iter_mut().map(|nic| NicConfig {
+        queues: nic.queues.drain(..).map(|queue| fds.add(queue)).collect(),
+        mac: nic.mac.0,
+        mtu: nic.mtu.and_then(|mtu| u16::try_from(mtu).ok()),
+    });
+    let nics = nics.collect();
     let input = console
         .try_clone()
         .map_err(|error| Error::system("duplicate a descriptor", error))?;
@@ -133,18 +157,7 @@ fn config(
         cmdline: plan.cmdline.clone(),
         memory_bytes: plan.memory,
         vcpus: plan.vcpus,
-        disks: vec![
-            Disk {
-                segments,
-                readonly: true,
-                serial: "layers".to_owned(),
-            },
-            Disk {
-                segments: writable,
-                readonly: false,
-                serial: "writable".to_owned(),
-            },
-        ],
+        disks,
         vsock: Some(Vsock {
             cid: GUEST_CID,
             listener_fd: None,
@@ -153,8 +166,12 @@ fn config(
                 fd: fds.add(agent),
             }],
         }),
-        nics: vec![],
-        shares: None,
+        nics,
+        shares: shares.map(|socket| ShareConfig {
+            socket_fd: fds.add(socket),
+            tag: TAG.to_owned(),
+            queues: 1,
+        }),
         console: ConsoleConfig {
             output_fd: fds.add(console),
             input_fd: Some(fds.add(input)),
@@ -162,6 +179,23 @@ fn config(
         entropy: true,
         status_fd: None,
         control_fd: None,
+    })
+}
+
+/// A disk that is all of one file.
+fn whole(fds: &mut Descriptors, file: File, readonly: bool, serial: String) -> Result<Disk> {
+    let len = file
+        .metadata()
+        .map_err(|error| Error::system(format!("read the size of the disk {serial}"), error))?
+        .len();
+    Ok(Disk {
+        segments: vec![DiskSegment::File {
+            fd: fds.add(file),
+            offset: 0,
+            len,
+        }],
+        readonly,
+        serial,
     })
 }
 

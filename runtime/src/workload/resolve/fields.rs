@@ -18,7 +18,7 @@ pub(super) fn split_csv(text: &str) -> Option<Vec<String>> {
     (!quoted).then_some(fields)
 }
 
-/// A name of a network or a volume: a letter or digit, then letters, digits, `_`,
+/// A name of a network or an instance: a letter or digit, then letters, digits, `_`,
 /// `.` and `-`. The error is the end of a sentence.
 pub(super) fn check_name(name: &str) -> Result<(), String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
@@ -36,9 +36,8 @@ pub(super) fn check_name(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Longest name, in bytes: it becomes the name of a folder (NAME_MAX of limits.h
-/// is 255), and temporary names are longer.
-const MAX_NAME: usize = 200;
+/// Longest name, in bytes (NAME_MAX of limits.h).
+const MAX_NAME: usize = 255;
 
 #[cfg(test)]
 mod tests {
@@ -61,7 +60,7 @@ mod tests {
 
     #[test]
     fn names_can_not_lead_elsewhere() {
-        for name in ["a", "0", "web-db_1.2", &"x".repeat(200)] {
+        for name in ["a", "0", "web-db_1.2", &"x".repeat(255)] {
             assert_eq!(check_name(name), Ok(()), "{name}");
         }
         for name in [
@@ -75,7 +74,7 @@ mod tests {
             "a b",
             "ä",
             "a\n",
-            &"x".repeat(201),
+            &"x".repeat(256),
         ] {
             assert!(check_name(name).is_err(), "{name:?}");
         }

@@ -30,6 +30,7 @@ pub(super) use env::overlay as overlay_env;
 pub(super) use env::user_entries;
 pub(super) use identity::check_user;
 pub(super) use mounts::target_of;
+pub use network::{LinkFlags, attachment};
 pub use volumes::{merge_volumes_from, parse_volumes_from};
 
 /// All that resolution looks at.

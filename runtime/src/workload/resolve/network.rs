@@ -89,7 +89,7 @@ fn bridged(cx: &Context<'_>) -> Result<Vec<Attachment>> {
     for text in said {
         cx.wall
             .require(Feature::NetworkBridge, &format!("--network {text}"))?;
-        let link = attachment(text)?;
+        let link = long_or_short(text)?;
         if links.iter().any(|other| other.network == link.network) {
             return Err(conflict(format!(
                 "--network {text:?}: the network {:?} was named before",
@@ -109,14 +109,22 @@ fn bridged(cx: &Context<'_>) -> Result<Vec<Attachment>> {
         });
     }
     if let Some(first) = links.first_mut() {
-        short_flags(cx, first)?;
+        let options = cx.options;
+        let flags = LinkFlags {
+            alias_flag: "--network-alias",
+            aliases: &options.network_alias,
+            ip: options.ip.as_deref(),
+            ip6: options.ip6.as_deref(),
+            mac: options.mac_address.as_deref(),
+        };
+        short_flags(&flags, first)?;
     }
     same_address(&links)?;
     Ok(links)
 }
 
 /// `NAME`, or fields such as `name=NAME,alias=A,ip=ADDRESS`.
-fn attachment(text: &str) -> Result<Attachment> {
+fn long_or_short(text: &str) -> Result<Attachment> {
     if !text.contains('=') {
         return Ok(Attachment {
             network: network_name(text, text)?,
@@ -176,21 +184,48 @@ fn network_name(text: &str, name: &str) -> Result<String> {
     })
 }
 
-/// The flags that are about the first network.
-fn short_flags(cx: &Context<'_>, link: &mut Attachment) -> Result<()> {
-    let options = cx.options;
+/// What flags say about one link; texts as the user wrote them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LinkFlags<'a> {
+    /// The flag that gives aliases, as `--alias`.
+    pub alias_flag: &'a str,
+    /// Further names.
+    pub aliases: &'a [String],
+    /// `--ip`.
+    pub ip: Option<&'a str>,
+    /// `--ip6`.
+    pub ip6: Option<&'a str>,
+    /// `--mac-address`.
+    pub mac: Option<&'a str>,
+}
+
+/// A link to the network that `text` names, as `--network` does, with what flags
+/// say about it.
+///
+/// # Errors
+/// A name or address that can't be, or one that is said twice.
+pub fn attachment(text: &str, flags: &LinkFlags<'_>) -> Result<Attachment> {
+    let mut link = long_or_short(text)?;
+    short_flags(flags, &mut link)?;
+    Ok(link)
+}
+
+/// Adds what the flags say.
+fn short_flags(flags: &LinkFlags<'_>, link: &mut Attachment) -> Result<()> {
+    let both = |flag: &Option<&str>, field: bool| flag.is_some() && field;
+    let alias = flags.alias_flag;
     let twice = [
         (
-            "--network-alias",
+            alias,
             "alias",
-            !options.network_alias.is_empty() && !link.aliases.is_empty(),
+            !flags.aliases.is_empty() && !link.aliases.is_empty(),
         ),
-        ("--ip", "ip", options.ip.is_some() && link.ip.is_some()),
-        ("--ip6", "ip6", options.ip6.is_some() && link.ip6.is_some()),
+        ("--ip", "ip", both(&flags.ip, link.ip.is_some())),
+        ("--ip6", "ip6", both(&flags.ip6, link.ip6.is_some())),
         (
             "--mac-address",
             "mac-address",
-            options.mac_address.is_some() && link.mac.is_some(),
+            both(&flags.mac, link.mac.is_some()),
         ),
     ];
     if let Some((flag, field, _)) = twice.iter().find(|(.., both)| *both) {
@@ -199,17 +234,17 @@ fn short_flags(cx: &Context<'_>, link: &mut Attachment) -> Result<()> {
             link.network
         )));
     }
-    for alias in &options.network_alias {
-        check_dns_name(alias).map_err(|why| invalid("--network-alias", alias, why))?;
-        push_new(&mut link.aliases, alias);
+    for name in flags.aliases {
+        check_dns_name(name).map_err(|why| invalid(alias, name, why))?;
+        push_new(&mut link.aliases, name);
     }
-    if let Some(text) = &options.ip {
+    if let Some(text) = flags.ip {
         link.ip = Some(parse_ip(text).map_err(|why| invalid("--ip", text, why))?);
     }
-    if let Some(text) = &options.ip6 {
+    if let Some(text) = flags.ip6 {
         link.ip6 = Some(parse_ip6(text).map_err(|why| invalid("--ip6", text, why))?);
     }
-    if let Some(text) = &options.mac_address {
+    if let Some(text) = flags.mac {
         link.mac = Some(parse_mac(text).map_err(|why| invalid("--mac-address", text, why))?);
     }
     Ok(())

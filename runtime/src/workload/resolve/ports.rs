@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use isola_net::ports::{self, PortMapping, Protocol};
+use isola_net::ports::{self, PortSpec, Protocol};
 
 use super::network::refuse_together;
 use super::{Context, conflict, invalid};
@@ -15,7 +15,7 @@ use crate::workload::walls::Feature;
 #[derive(Debug, Default)]
 pub(super) struct Ports {
     /// Those that the host leads to.
-    pub(super) published: Vec<PortMapping>,
+    pub(super) published: Vec<PortSpec>,
     /// Those that are only named.
     pub(super) exposed: Vec<String>,
 }
@@ -31,7 +31,7 @@ pub(super) fn ports(cx: &Context<'_>, network: &Network) -> Result<Ports> {
     }
     let mut published = Vec::new();
     for text in &options.publish {
-        published.extend(ports::parse(text).map_err(|why| invalid("--publish", text, why))?);
+        published.extend(ports::parse(text).map_err(malformed)?);
     }
     let published = match network {
         Network::Bridged(_) => published,
@@ -59,13 +59,12 @@ pub(super) fn ports(cx: &Context<'_>, network: &Network) -> Result<Ports> {
 fn finish(
     cx: &Context<'_>,
     network: &Network,
-    said: Vec<PortMapping>,
+    said: Vec<PortSpec>,
     exposed: BTreeSet<(u16, String)>,
 ) -> Result<Ports> {
-    let has = |published: &[PortMapping], port: u16, protocol: &str| {
-        let same = |mapping: &PortMapping| {
-            mapping.container_port == port && mapping.protocol.to_string() == protocol
-        };
+    let has = |published: &[PortSpec], port: u16, protocol: &str| {
+        let same =
+            |spec: &PortSpec| spec.container == port && spec.protocol.to_string() == protocol;
         published.iter().any(same)
     };
     if let Some(text) = cx.options.publish.first() {
@@ -91,43 +90,60 @@ fn finish(
 }
 
 /// A port behind any free port of the host.
-fn anywhere(port: u16, protocol: &str) -> Result<PortMapping> {
-    let known: Protocol = protocol.parse().map_err(|_| {
+fn anywhere(port: u16, protocol: &str) -> Result<PortSpec> {
+    let known = [Protocol::Tcp, Protocol::Udp];
+    let known = known
+        .into_iter()
+        .find(|known| known.to_string() == protocol);
+    let protocol = known.ok_or_else(|| {
         let message = format!("--publish-all: {port}/{protocol} can't be published");
         Error::new(Kind::Unsupported, message).hint("only tcp and udp ports can")
     })?;
-    Ok(PortMapping {
-        host_ip: None,
-        host_port: None,
-        container_port: port,
-        protocol: known,
+    Ok(PortSpec {
+        protocol,
+        address: None,
+        host: None,
+        container: port,
     })
+}
+
+/// What is wrong with one `--publish`.
+fn malformed(error: isola_net::Error) -> Error {
+    Error {
+        hint: error.hint,
+        ..Error::new(Kind::Invalid, format!("--publish: {}", error.message))
+    }
 }
 
 /// Refuses one port of the host for two ports of the instance; what was said twice
 /// counts once.
-fn distinct(said: Vec<PortMapping>) -> Result<Vec<PortMapping>> {
-    let mut kept: Vec<PortMapping> = Vec::new();
-    for mapping in said {
-        if kept.contains(&mapping) {
+fn distinct(said: Vec<PortSpec>) -> Result<Vec<PortSpec>> {
+    let mut kept: Vec<PortSpec> = Vec::new();
+    for spec in said {
+        if kept.contains(&spec) {
             continue;
         }
+        // Of a choice of ports one that is free is taken.
+        let one = |spec: &PortSpec| {
+            let ports = spec
+                .host
+                .as_ref()
+                .filter(|ports| ports.start() == ports.end());
+            ports.map(|ports| *ports.start())
+        };
         let clash = kept.iter().find(|other| {
-            other.protocol == mapping.protocol
-                && other.host_port.is_some()
-                && other.host_port == mapping.host_port
-                && overlap(other.host_ip, mapping.host_ip)
+            other.protocol == spec.protocol
+                && one(other).is_some()
+                && one(other) == one(&spec)
+                && overlap(other.address, spec.address)
         });
-        if let Some(other) = clash {
+        if let (Some(other), Some(port)) = (clash, one(&spec)) {
             return Err(conflict(format!(
-                "--publish: port {}/{} of the host is to lead to {} and to {}",
-                mapping.host_port.unwrap_or_default(),
-                mapping.protocol,
-                other.container_port,
-                mapping.container_port,
+                "--publish: port {port}/{} of the host is to lead to {} and to {}",
+                spec.protocol, other.container, spec.container,
             )));
         }
-        kept.push(mapping);
+        kept.push(spec);
     }
     Ok(kept)
 }

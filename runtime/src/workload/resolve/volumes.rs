@@ -56,10 +56,14 @@ pub(super) fn short(
 }
 
 fn check_volume(flag: &str, text: &str, name: &str) -> Result<()> {
-    check_name(name).map_err(|why| {
-        invalid(flag, text, format!("no volume can be called so: {why}"))
-            .hint("a folder of the host is given by its absolute path, or as ./path")
-    })
+    if isola_volume::valid_name(name) {
+        return Ok(());
+    }
+    let why = format!(
+        "{name:?} is not the name of a volume: 2 to 255 letters, digits, `_`, `.` and `-`, a letter or digit first"
+    );
+    Err(invalid(flag, text, why)
+        .hint("a folder of the host is given by its absolute path, or as ./path"))
 }
 
 /// `--mount type=volume`.
@@ -174,14 +178,20 @@ pub fn parse_volumes_from(text: &str) -> Result<(String, bool)> {
 /// What the user mounts at the same place goes before them; unnamed volumes, such
 /// as the image's, do not. A tmpfs holds nothing that could be shared.
 pub fn merge_volumes_from(mounts: &mut Vec<UserMount>, other: &[UserMount], readonly: bool) {
-    let shared = |mount: &&UserMount| !matches!(mount, UserMount::Tmpfs { .. });
-    for mount in other.iter().filter(shared) {
+    for mount in other {
         let mut mount = mount.clone();
         match &mut mount {
-            UserMount::Bind { readonly: has, .. } | UserMount::Volume { readonly: has, .. } => {
+            UserMount::Tmpfs { .. } => continue,
+            UserMount::Bind { readonly: has, .. } => *has |= readonly,
+            UserMount::Volume {
+                readonly: has,
+                anonymous,
+                ..
+            } => {
                 *has |= readonly;
+                // It goes with the instance that it was made for.
+                *anonymous = false;
             }
-            UserMount::Tmpfs { .. } => {}
         }
         // Only one that has no name yet is not wanted for what it holds.
         let unnamed =

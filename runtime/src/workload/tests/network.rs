@@ -335,7 +335,13 @@ fn resolved(json: &str, exposed: &[&str]) -> Result<Workload> {
 fn ports_are_published_and_named() {
     let show = |json: &str, exposed: &[&str]| {
         let workload = resolved(json, exposed).unwrap_or_else(|error| panic!("{json}: {error}"));
-        let published = workload.ports.iter().map(ToString::to_string);
+        let published = workload.ports.iter().map(|spec| {
+            let host = spec
+                .host
+                .as_ref()
+                .map_or(String::new(), |ports| format!("{}:", ports.start()));
+            format!("{host}{}/{}", spec.container, spec.protocol)
+        });
         (published.collect::<Vec<_>>(), workload.exposed_ports)
     };
     let (none, image) = (Vec::<String>::new(), ["443/tcp", "80/tcp"]);
@@ -373,11 +379,15 @@ fn ports_are_published_and_named() {
             Kind::Conflict,
             "--publish-all can't",
         ),
-        (r#"{"publish":["x"]}"#, Kind::Invalid, "--publish \"x\": "),
+        (
+            r#"{"publish":["x"]}"#,
+            Kind::Invalid,
+            "cannot publish \"x\": ",
+        ),
         (
             r#"{"publish":["8080-8081:80-82"]}"#,
             Kind::Invalid,
-            "--publish \"8080-8081:80-82\": ",
+            "2 host ports for 3 ports",
         ),
         (
             r#"{"publish":["8080:80","8080:81"]}"#,
@@ -398,6 +408,7 @@ fn ports_are_published_and_named() {
     check("sctp", sctp, Kind::Unsupported, "9/sctp can't be published");
     let image = resolved("{}", &["http"]);
     check("EXPOSE", image, Kind::Invalid, "the image's EXPOSE");
-    let apart = r#"{"publish":["127.0.0.1:8080:80","127.0.0.2:8080:81","8080:80/udp"]}"#;
-    assert_eq!(container(&options(apart)).unwrap().ports.len(), 3);
+    let apart =
+        r#"{"publish":["127.0.0.1:8080:80","127.0.0.2:8080:81","8080:80/udp","8080-8090:82"]}"#;
+    assert_eq!(container(&options(apart)).unwrap().ports.len(), 4);
 }

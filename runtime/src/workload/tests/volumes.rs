@@ -75,72 +75,77 @@ fn volumes_that_make_no_sense_are_refused() {
         (
             r#"{"volume":["a b:/d"]}"#,
             Kind::Invalid,
-            "no volume can be called so",
+            "is not the name of a volume",
         ),
         (
             r#"{"volume":["a/b:/d"]}"#,
             Kind::Invalid,
-            "no volume can be called so",
+            "is not the name of a volume",
+        ),
+        (
+            r#"{"volume":["a:/d"]}"#,
+            Kind::Invalid,
+            "\"a\" is not the name of a volume",
         ),
         (r#"{"volume":["d"]}"#, Kind::Invalid, "absolute path"),
         (
-            r#"{"volume":["a:/d:fast"]}"#,
+            r#"{"volume":["vol:/d:fast"]}"#,
             Kind::Invalid,
             "no option \"fast\"",
         ),
         (
-            r#"{"volume":["a:/d:shared"]}"#,
+            r#"{"volume":["vol:/d:shared"]}"#,
             Kind::Invalid,
             "for bind mounts",
         ),
         (
-            r#"{"volume":["a:/"]}"#,
+            r#"{"volume":["vol:/"]}"#,
             Kind::Invalid,
             "nothing can be mounted on /",
         ),
         (
-            r#"{"volume":["a:/d","/d"]}"#,
+            r#"{"volume":["vol:/d","/d"]}"#,
             Kind::Conflict,
             "another mount at /d",
         ),
         (
             r#"{"mount":["src=../x,dst=/d"]}"#,
             Kind::Invalid,
-            "\"../x\" is not a name",
+            "\"../x\" is not the name of a volume",
         ),
         (
             r#"{"mount":["src=/x,dst=/d"]}"#,
             Kind::Invalid,
-            "is not a name",
+            "is not the name",
         ),
-        (r#"{"mount":["src=a"]}"#, Kind::Invalid, "needs a target"),
+        (r#"{"mount":["src=vol"]}"#, Kind::Invalid, "needs a target"),
         (
-            r#"{"mount":["src=a,dst=/d,volume-driver=nfs"]}"#,
+            r#"{"mount":["src=vol,dst=/d,volume-driver=nfs"]}"#,
             Kind::Unsupported,
             "no driver \"nfs\"",
         ),
         (
-            r#"{"mount":["src=a,dst=/d,volume-subpath=/x"]}"#,
+            r#"{"mount":["src=vol,dst=/d,volume-subpath=/x"]}"#,
             Kind::Invalid,
             "volume-subpath must be",
         ),
         (
-            r#"{"mount":["src=a,dst=/d,volume-subpath=x/../../y"]}"#,
+            r#"{"mount":["src=vol,dst=/d,volume-subpath=x/../../y"]}"#,
             Kind::Invalid,
             "without `..`",
         ),
         (
-            r#"{"mount":["src=a,dst=/d,volume-subpath=."]}"#,
+            r#"{"mount":["src=vol,dst=/d,volume-subpath=."]}"#,
             Kind::Invalid,
             "names nothing",
         ),
         (
-            r#"{"mount":["src=a,dst=/d,volume-opt==1"]}"#,
+            r#"{"mount":["src=vol,dst=/d,volume-opt==1"]}"#,
             Kind::Invalid,
             "no name before `=`",
         ),
         (
-            r#"{"mount":["src=a,dst=/d,bind-propagation=shared"]}"#,
+            r#"{"mount":["src=vol,dst=/d,bind-propagation=shared"]}"#,
             Kind::Conflict,
             "bind-propagation is not for a mount of type volume",
         ),
@@ -244,7 +249,11 @@ fn volumes_of_another_instance() {
     // The image's unnamed volume gives way, the user's own mount does not.
     let mut mounts = vec![volume("mine", "/a"), volume("", "/b")];
     merge_volumes_from(&mut mounts, &other, false);
-    let kept = [volume("mine", "/a"), other[1].clone(), other[2].clone()];
+    let kept = [
+        volume("mine", "/a"),
+        volume!("ffff", "/b", anonymous: false),
+        other[2].clone(),
+    ];
     assert_eq!(mounts, kept);
     // The first of several instances wins.
     merge_volumes_from(&mut mounts, &[volume("late", "/b")], false);

@@ -1,0 +1,429 @@
+//! An instance's links to networks, from its start to its end: places in the
+//! networks with their addresses, published ports, names. The links themselves
+//! (veths, taps) are made by the wall that they lead into ([`crate::backend`]).
+//!
+//! ```text
+//! take      ports reserved -> place in each network recorded, bridge, rules -> names told
+//! (start)   the wall makes the links and has their addresses set
+//! connect, disconnect      the same for one network while the instance runs
+//! give_back names and ports go with their descriptors, then the places
+//! ```
+//! Whoever finds the record of an instance without a living supervisor gives its
+//! places back ([`give_back_of`]); links and rules go with them.
+
+mod neighbour;
+
+use std::net::IpAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use isola_init::stream::PollSet;
+use isola_net::daemon::{Listener, Member, NetdConfig, Registration};
+use isola_net::ports::{Held, reserve};
+use isola_net::{Attached, InstanceRef, Network as NetworkRecord, Networks};
+
+pub use neighbour::Neighbour;
+
+use crate::engine::{Engine, helper};
+use crate::error::{Error, Kind, Result};
+use crate::state::{Lock, Paths, Record};
+use crate::workload::{Attachment, Network};
+
+/// A network's name server that dies is started again no more often than so.
+const AGAIN: Duration = Duration::from_secs(1);
+/// The host's resolvers (resolv.conf(5)).
+const RESOLVERS: &str = "/etc/resolv.conf";
+
+/// One link.
+#[derive(Debug)]
+pub struct Link {
+    /// The place in the network.
+    pub attached: Attached,
+    /// The name of its interface in the instance.
+    pub interface: String,
+    /// The connection to the network's name server.
+    member: Option<Member>,
+}
+
+/// All links of an instance.
+#[derive(Debug)]
+pub struct Links {
+    paths: Paths,
+    networks: Option<Networks>,
+    instance: InstanceRef,
+    links: Vec<Link>,
+    held: Vec<Held>,
+    neighbour: Option<Neighbour>,
+    rejoin_at: Option<Instant>,
+}
+
+impl Links {
+    /// Links of an instance that has none and gets none.
+    pub fn none(paths: &Paths, record: &Record) -> Links {
+        Links {
+            paths: paths.clone(),
+            networks: None,
+            instance: InstanceRef {
+                id: record.id.clone(),
+                name: record.name.clone(),
+            },
+            links: Vec::new(),
+            held: Vec::new(),
+            neighbour: None,
+            rejoin_at: None,
+        }
+    }
+
+    /// Takes what the workload of `record` asks for.
+    ///
+    /// # Errors
+    /// A network that is gone, an address or a port that is in use, an instance whose
+    /// network is to be shared and that does not run. Nothing stays taken then.
+    pub fn take(paths: &Paths, record: &Record) -> Result<Links> {
+        let mut links = Links::none(paths, record);
+        let wanted = match &record.workload.network {
+            Network::None | Network::Host => return Ok(links),
+            Network::Instance(key) => {
+                let engine = Engine::open(Some(paths.root()))?;
+                links.neighbour = Some(Neighbour::find(&engine, key)?);
+                return Ok(links);
+            }
+            Network::Bridged(wanted) => wanted,
+        };
+        links.networks = Some(Networks::open(paths.root())?);
+        // First of all, because this is what fails most.
+        let reserved = reserve(&record.workload.ports)?;
+        links.held = reserved.sockets;
+        let mut ports = Some(reserved.published).filter(|ports| !ports.is_empty());
+        for attachment in wanted {
+            let network = links.find(&attachment.network)?;
+            // They lead to one address: that in the first network with a way in.
+            let ports = match network.internal {
+                true => Vec::new(),
+                false => ports.take().unwrap_or_default(),
+            };
+            links.attach(record, attachment, &network, ports)?;
+        }
+        match ports {
+            Some(_) if !wanted.is_empty() => Err(Error::new(
+                Kind::Invalid,
+                "no port can be published: all of the instance's networks are internal",
+            )),
+            _ => Ok(links),
+        }
+    }
+
+    fn networks(&self) -> Result<&Networks> {
+        self.networks.as_ref().ok_or_else(|| {
+            Error::new(
+                Kind::Unsupported,
+                format!("instance {} has no networks of its own", self.instance.name),
+            )
+        })
+    }
+
+    fn find(&self, key: &str) -> Result<NetworkRecord> {
+        let networks = self.networks()?;
+        match key {
+            isola_net::DEFAULT => Ok(networks.ensure_default()?),
+            key => Ok(networks.find(key)?),
+        }
+    }
+
+    fn attach(
+        &mut self,
+        record: &Record,
+        wanted: &Attachment,
+        network: &NetworkRecord,
+        ports: Vec<isola_net::Published>,
+    ) -> Result<&Link> {
+        if self.of(&network.id).is_some() {
+            let message = format!(
+                "instance {} is connected to the network {} already",
+                self.instance.name, network.name
+            );
+            return Err(Error::new(Kind::Conflict, message));
+        }
+        let dns = &record.workload.dns;
+        let mut aliases = wanted.aliases.clone();
+        if !aliases.contains(&record.workload.hostname) {
+            aliases.push(record.workload.hostname.clone());
+        }
+        let asked = isola_net::Attachment {
+            ipv4: wanted.ip,
+            ipv6: wanted.ip6,
+            mac: wanted.mac,
+            aliases,
+            dns: dns.servers.clone(),
+            search: dns.search.clone().unwrap_or_default(),
+            ports,
+        };
+        let instances = self.paths.clone();
+        let alive = move |id: &str| {
+            // Whoever lives holds its lock.
+            matches!(Lock::try_take(&instances.instance(id).lock()), Ok(None))
+        };
+        let attached = self
+            .networks()?
+            .attach(network, &self.instance, &asked, &alive)?;
+        for notice in &attached.notices {
+            eprintln!("isola-supervisor: notice: {notice}");
+        }
+        let interface = self.free_name();
+        // In the list first: what comes now and fails is given back with it.
+        self.links.push(Link {
+            attached,
+            interface,
+            member: None,
+        });
+        let at = self.links.len() - 1;
+        let member = self.join(at)?;
+        self.links[at].member = Some(member);
+        Ok(&self.links[at])
+    }
+
+    /// The first of eth0, eth1... that no link has.
+    fn free_name(&self) -> String {
+        let taken = |name: &String| self.links.iter().any(|link| link.interface == *name);
+        (0..)
+            .map(|number| format!("eth{number}"))
+            .find(|name| !taken(name))
+            .unwrap_or_default()
+    }
+
+    /// Tells the network's name server who this is, and has it relay what the kernel
+    /// can't translate.
+    fn join(&self, at: usize) -> Result<Member> {
+        let attached = &self.links[at].attached;
+        let (network, lease) = (&attached.network, &attached.lease);
+        let config = NetdConfig {
+            network: network.name.clone(),
+            listen: network.gateways(),
+            subnets: network.subnets.iter().map(|part| part.subnet).collect(),
+            internal: network.internal,
+            resolvers: PathBuf::from(RESOLVERS),
+        };
+        let registration = Registration {
+            instance: lease.instance.clone(),
+            names: lease.names.clone(),
+            addresses: lease.addresses(),
+            dns: lease.dns.clone(),
+        };
+        let mut listeners = Vec::new();
+        for held in &self.held {
+            let ours = lease.ports.contains(&held.published);
+            let Some(target) = lease.addresses().first().copied() else {
+                continue;
+            };
+            if !ours || !held.is_relayed(lease) {
+                continue;
+            }
+            listeners.push(Listener {
+                protocol: held.published.protocol,
+                socket: held
+                    .socket
+                    .try_clone()
+                    .map_err(|error| Error::system("duplicate a descriptor", error))?,
+                target: (target, held.published.container).into(),
+            });
+        }
+        let folder = self.networks()?.folder(network);
+        let program = helper("isola-netd")?;
+        Member::join(&folder, &program, &config, registration, listeners)
+            .map_err(|error| Error::new(Kind::System, error.to_string()))
+    }
+
+    /// The links, in the order of their making.
+    pub fn all(&self) -> &[Link] {
+        &self.links
+    }
+
+    /// The link to the network with this id.
+    pub fn of(&self, network: &str) -> Option<&Link> {
+        self.links
+            .iter()
+            .find(|link| link.attached.network.id == network)
+    }
+
+    /// Whether a link is the one over which everything else goes: the first with a way
+    /// out.
+    pub fn is_default(&self, link: &Link) -> bool {
+        let first = self.links.iter().find(|it| !it.attached.network.internal);
+        first.is_some_and(|first| first.interface == link.interface)
+    }
+
+    /// The network namespace of another instance that is shared.
+    pub fn neighbour(&self) -> Option<&Neighbour> {
+        self.neighbour.as_ref()
+    }
+
+    /// The network namespace to join instead of a new one.
+    ///
+    /// # Errors
+    /// The descriptor can't be duplicated.
+    pub fn namespace(&self) -> std::io::Result<Option<OwnedFd>> {
+        let neighbour = self.neighbour.as_ref();
+        neighbour
+            .map(|neighbour| neighbour.namespace.try_clone())
+            .transpose()
+    }
+
+    /// Addresses, first network first.
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        let own = self.links.iter().map(|link| link.attached.lease.addresses());
+        match &self.neighbour {
+            Some(neighbour) => neighbour.addresses.clone(),
+            None => own.flatten().collect(),
+        }
+    }
+
+    /// Where names are asked for: the networks' gateways.
+    pub fn nameservers(&self) -> Vec<IpAddr> {
+        let own = self.links.iter().map(|link| link.attached.network.gateways());
+        match &self.neighbour {
+            Some(neighbour) => neighbour.nameservers.clone(),
+            None => own.flatten().collect(),
+        }
+    }
+
+    /// The host as the first network with a way out sees it.
+    pub fn host_gateway(&self) -> Option<IpAddr> {
+        let open = |link: &&Link| !link.attached.network.internal;
+        let link = self.links.iter().find(open).or(self.links.first())?;
+        link.attached.network.gateways().first().copied()
+    }
+
+    /// Takes a place in one more network.
+    ///
+    /// # Errors
+    /// As [`Links::take`]. Nothing of it stays taken then.
+    pub fn connect(&mut self, record: &Record, wanted: &Attachment) -> Result<&Link> {
+        let network = self.find(&wanted.network)?;
+        let count = self.links.len();
+        if let Err(error) = self.attach(record, wanted, &network, Vec::new()) {
+            if self.links.len() > count {
+                let _ = self.disconnect(&network.id);
+            }
+            return Err(error);
+        }
+        Ok(&self.links[count])
+    }
+
+    /// Gives the place in one network back.
+    ///
+    /// # Errors
+    /// There is none, or the system refused.
+    pub fn disconnect(&mut self, network: &str) -> Result<()> {
+        let found = self
+            .links
+            .iter()
+            .position(|link| link.attached.network.id == network);
+        let Some(at) = found else {
+            return Err(Error::new(
+                Kind::NoSuch,
+                format!(
+                    "instance {} is not connected to that network",
+                    self.instance.name
+                ),
+            ));
+        };
+        let link = self.links.remove(at);
+        let ports = &link.attached.lease.ports;
+        self.held.retain(|held| !ports.contains(&held.published));
+        drop(link.member);
+        let networks = self.networks()?;
+        Ok(networks.release_from(&link.attached.network, &self.instance.id)?)
+    }
+
+    /// The connections to name servers, for poll(2).
+    pub fn register(&self, set: &mut PollSet) {
+        if self.rejoin_at.is_some() {
+            return;
+        }
+        for member in self.links.iter().filter_map(|link| link.member.as_ref()) {
+            set.add(member.fd(), true, false);
+        }
+    }
+
+    /// Starts name servers that died again.
+    pub fn dispatch(&mut self, set: &PollSet) {
+        let now = Instant::now();
+        let due = match self.rejoin_at {
+            Some(at) => at <= now,
+            None => {
+                let mut members = self.links.iter().filter_map(|link| link.member.as_ref());
+                members.any(|member| set.readable(member.fd()))
+            }
+        };
+        if !due {
+            return;
+        }
+        // Whatever comes of it, the next look is not before a while.
+        self.rejoin_at = match self.rejoin_at {
+            None => Some(now + Duration::from_millis(20)),
+            Some(_) => {
+                let members = self.links.iter_mut().filter_map(|link| link.member.as_mut());
+                let tried: Vec<_> = members.map(Member::rejoin).collect();
+                let failed = tried.into_iter().filter_map(std::result::Result::err);
+                let failed: Vec<_> = failed.collect();
+                for error in &failed {
+                    eprintln!("isola-supervisor: {error}");
+                }
+                (!failed.is_empty()).then_some(now + AGAIN)
+            }
+        };
+    }
+
+    /// When it wants to be dispatched at the latest.
+    pub fn timeout(&self) -> Option<Duration> {
+        self.rejoin_at
+            .map(|at| at.saturating_duration_since(Instant::now()))
+    }
+
+    /// Gives everything back. The wall is down already.
+    ///
+    /// # Errors
+    /// The system refused; the next command that looks at the instance goes on.
+    pub fn give_back(&mut self) -> Result<()> {
+        self.held.clear();
+        self.neighbour = None;
+        self.rejoin_at = None;
+        if self.links.is_empty() {
+            return Ok(());
+        }
+        self.links.clear();
+        match &self.networks {
+            Some(networks) => Ok(networks.release(&self.instance.id)?),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Links {
+    fn drop(&mut self) {
+        if let Err(error) = self.give_back() {
+            eprintln!("isola-supervisor: {error}");
+        }
+    }
+}
+
+/// Gives back what the dead supervisor of an instance had of networks.
+///
+/// # Errors
+/// The system refused.
+pub fn give_back_of(paths: &Paths, record: &Record) -> Result<()> {
+    match record.workload.network {
+        Network::Bridged(_) => Ok(Networks::open(paths.root())?.release(&record.id)?),
+        _ => Ok(()),
+    }
+}
+
+/// Descriptor of a process's network namespace.
+///
+/// # Errors
+/// The process is gone.
+pub fn namespace_of(pid: i32) -> std::io::Result<OwnedFd> {
+    let file = std::fs::File::open(format!("/proc/{pid}/ns/net"))?;
+    file.as_fd().try_clone_to_owned()
+}
