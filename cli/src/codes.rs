@@ -32,6 +32,14 @@ pub(crate) enum Code {
     NoKernel,
     /// A guest kernel can't be made or used.
     BadKernel,
+    /// No such network.
+    NoNetwork,
+    /// A network, an address or a port is in use.
+    NetworkInUse,
+    /// No such volume.
+    NoVolume,
+    /// A volume is in use.
+    VolumeInUse,
     /// A copy would leave its destination, or its ends do not fit.
     Copy,
     /// The system refused.
@@ -78,8 +86,8 @@ pub(crate) const ENTRIES: &[Entry] = &[
         id: "E0003",
         title: "a --filter can't be used",
         text: "A filter is `key=value`. ps knows name, id, label, status, exited, ancestor,\n\
-               isolation, before and since; images knows reference, label, dangling, before\n\
-               and since. Filters of one key are alternatives, different keys must all hold.",
+               isolation, before, since, network, volume, publish and expose; images knows\n\
+               reference, label, dangling, before and since. Filters of one key are alternatives, different keys must all hold.",
     },
     Entry {
         code: Code::Invalid,
@@ -173,6 +181,37 @@ pub(crate) const ENTRIES: &[Entry] = &[
                with cp, a folder can't replace a file and a target with a trailing slash\n\
                must be a folder. A link in the copied tree is never followed out of the\n\
                destination.",
+    },
+    Entry {
+        code: Code::NoNetwork,
+        id: "E0501",
+        title: "there is no such network",
+        text: "`isola network ls` lists the networks, `isola network create NAME` makes one.\n\
+               The network `default` is made when it is first used.",
+    },
+    Entry {
+        code: Code::NetworkInUse,
+        id: "E0502",
+        title: "a network, an address or a port is in use",
+        text: "The name of the network is taken, its subnet overlaps another network or a\n\
+               route of this host, the address belongs to another instance, the port to\n\
+               another program, or instances still refer to the network. The message names\n\
+               what is in the way.",
+    },
+    Entry {
+        code: Code::NoVolume,
+        id: "E0601",
+        title: "there is no such volume",
+        text: "`isola volume ls` lists the volumes, `isola volume create NAME` makes one.\n\
+               `run` and `create` make those that they name. Unnamed volumes go with\n\
+               `rm -v` and `run --rm`.",
+    },
+    Entry {
+        code: Code::VolumeInUse,
+        id: "E0602",
+        title: "a volume is in use, or is there with other options",
+        text: "An instance, running or stopped, was made with it: remove that first. A volume\n\
+               made with block=SIZE belongs to one running instance at a time.",
     },
     Entry {
         code: Code::System,

@@ -102,6 +102,38 @@ pub(crate) fn kernels() -> Vec<CompletionCandidate> {
         .collect()
 }
 
+/// Names of networks.
+pub(crate) fn networks() -> Vec<CompletionCandidate> {
+    let listed = context()
+        .networks()
+        .and_then(|networks| Ok(networks.list()?));
+    let candidate = |network: isola_net::Network| CompletionCandidate::new(network.name);
+    listed
+        .unwrap_or_default()
+        .into_iter()
+        .map(candidate)
+        .collect()
+}
+
+/// What `--network` takes.
+pub(crate) fn attachable() -> Vec<CompletionCandidate> {
+    let fixed = ["default", "none", "host", "container:"].map(CompletionCandidate::new);
+    let named = networks();
+    let known = |candidate: &CompletionCandidate| candidate.get_value() != "default";
+    fixed
+        .into_iter()
+        .chain(named.into_iter().filter(known))
+        .collect()
+}
+
+/// Names of volumes.
+pub(crate) fn volumes() -> Vec<CompletionCandidate> {
+    let listed = context().volumes().and_then(|volumes| Ok(volumes.list()?));
+    let candidate = |volume: isola_volume::Volume| CompletionCandidate::new(volume.name);
+    let volumes = listed.map(|listing| listing.volumes).unwrap_or_default();
+    volumes.into_iter().map(candidate).collect()
+}
+
 /// The walls.
 pub(crate) fn walls() -> Vec<CompletionCandidate> {
     let lists = Isolation::ALL

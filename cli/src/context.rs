@@ -7,14 +7,17 @@ use std::path::PathBuf;
 
 use isola_images::{LayerFormat, Store};
 use isola_kernel::Kernels;
+use isola_net::Networks;
 use isola_proto::ProcessSpec;
 use isola_runtime::config::Config;
 use isola_runtime::engine::{Engine, Instance};
 use isola_runtime::rootfs::probe_erofs;
-use isola_runtime::workload::{ExecOptions, HostFacts, exec_spec};
+use isola_runtime::workload::{ExecOptions, HostFacts, UserMount, exec_spec};
+use isola_volume::Volumes;
 
 use crate::args::CommandLine;
 use crate::error::{Exit, Failure, Result};
+use crate::instances::Links;
 use crate::streams::{DETACH_KEYS, Keys};
 use crate::terminal;
 
@@ -103,6 +106,37 @@ impl Context {
     /// Guest kernels.
     pub(crate) fn kernels(&self) -> Result<Kernels> {
         Ok(Kernels::open(self.engine()?.paths().kernels()))
+    }
+
+    /// Networks.
+    pub(crate) fn networks(&self) -> Result<Networks> {
+        Ok(Networks::open(self.engine()?.paths().root())?)
+    }
+
+    /// Networks with the places that instances have in them.
+    pub(crate) fn links(&self) -> Result<Links> {
+        Links::read(&self.networks()?)
+    }
+
+    /// Volumes.
+    pub(crate) fn volumes(&self) -> Result<Volumes> {
+        Ok(Volumes::open(self.engine()?.paths().root())?)
+    }
+
+    /// Ids of the instances that were made with each volume, running or not.
+    pub(crate) fn users_of_volumes(&self) -> Result<BTreeMap<String, Vec<String>>> {
+        let mut users: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for instance in self.engine()?.list()? {
+            for mount in instance.record.workload.mounts {
+                if let UserMount::Volume { name, .. } = mount {
+                    users
+                        .entry(name)
+                        .or_default()
+                        .push(instance.record.id.clone());
+                }
+            }
+        }
+        Ok(users)
     }
 
     /// The instance called `key`.

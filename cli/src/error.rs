@@ -224,6 +224,39 @@ impl From<isola_kernel::Error> for Failure {
     }
 }
 
+impl From<isola_net::Error> for Failure {
+    fn from(error: isola_net::Error) -> Failure {
+        use isola_net::Kind;
+        let code = match error.kind {
+            Kind::Invalid => Code::Invalid,
+            Kind::NoSuch => Code::NoNetwork,
+            Kind::Conflict => Code::NetworkInUse,
+            Kind::System => Code::System,
+        };
+        Failure {
+            hint: error.hint,
+            ..Failure::new(code, error.message)
+        }
+    }
+}
+
+impl From<isola_volume::Error> for Failure {
+    fn from(error: isola_volume::Error) -> Failure {
+        use isola_volume::Kind;
+        let code = match error.kind {
+            Kind::Invalid => Code::Invalid,
+            Kind::NoSuch => Code::NoVolume,
+            Kind::Conflict => Code::VolumeInUse,
+            Kind::Unsupported => Code::Unsupported,
+            Kind::System => Code::System,
+        };
+        Failure {
+            hint: error.hint,
+            ..Failure::new(code, error.message)
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -51,14 +51,13 @@ impl Filters {
         !self.has(key) || self.values(key).iter().any(fits)
     }
 
-    /// `label=KEY` or `label=KEY=VALUE`: here all must hold.
+    /// `label=KEY` or `label=KEY=VALUE`: here all must hold, and of `label!=...` none.
     pub(crate) fn labels(&self, labels: &BTreeMap<String, String>) -> bool {
-        self.values("label")
-            .iter()
-            .all(|wanted| match wanted.split_once('=') {
-                Some((key, value)) => labels.get(key).is_some_and(|is| is == value),
-                None => labels.contains_key(wanted),
-            })
+        let holds = |wanted: &String| match wanted.split_once('=') {
+            Some((key, value)) => labels.get(key).is_some_and(|is| is == value),
+            None => labels.contains_key(wanted),
+        };
+        self.values("label").iter().all(holds) && !self.values("label!").iter().any(holds)
     }
 
     /// Values of `key` as one of some words.
@@ -88,7 +87,7 @@ mod tests {
 
     fn filters(flags: &[&str]) -> Result<Filters> {
         let flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
-        Filters::parse(&flags, &["name", "label", "status"])
+        Filters::parse(&flags, &["name", "label", "label!", "status"])
     }
 
     #[test]
@@ -125,6 +124,8 @@ mod tests {
             (&["label=a=2"], false),
             (&["label=a", "label=c"], false),
             (&["label=b="], true),
+            (&["label!=c", "label!=a=2", "label=b"], true),
+            (&["label!=a"], false),
             (&[], true),
         ] {
             assert_eq!(filters(flags).unwrap().labels(&labels), fits, "{flags:?}");

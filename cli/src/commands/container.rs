@@ -3,8 +3,8 @@
 use clap::Subcommand;
 
 use super::{
-    attach, cp, create, exec, inspect, kill, logs, pause, ps, rename, restart, rm, run as run_verb,
-    start, stats, stop, top, unpause, wait,
+    attach, cp, create, exec, inspect, kill, logs, pause, port, ps, rename, restart, rm,
+    run as run_verb, start, stats, stop, top, unpause, wait,
 };
 use crate::context::Context;
 use crate::error::{Exit, Result};
@@ -39,6 +39,7 @@ enum Verb {
     Ls(ps::Args),
     Logs(logs::Args),
     Inspect(inspect::Args),
+    Port(port::Args),
     Top(top::Args),
     Stats(stats::Args),
     Prune(PruneArgs),
@@ -72,6 +73,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<Exit> {
         Verb::Ls(args) => ps::run(args, context),
         Verb::Logs(args) => logs::run(args, context),
         Verb::Inspect(args) => inspect::run(args, context),
+        Verb::Port(args) => port::run(args, context),
         Verb::Top(args) => top::run(args, context),
         Verb::Stats(args) => stats::run(args, context),
         Verb::Prune(PruneArgs {}) => {

@@ -4,6 +4,8 @@ use clap_complete::engine::ArgValueCandidates;
 use serde_json::Value;
 
 use super::image::image_details;
+use super::network::network_details;
+use super::volume::volume_details;
 use crate::complete;
 use crate::context::Context;
 use crate::error::{Code, Exit, Failure, Result};
@@ -11,15 +13,16 @@ use crate::instances::details;
 use crate::output::{Format, print_json, print_line};
 use crate::template::Template;
 
-/// Show everything about instances or images, as JSON
+/// Show everything about instances, images, networks or volumes, as JSON
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// json, or a template such as '{{.State.Status}}'
     #[arg(short, long)]
     format: Option<String>,
-    /// Only look among instances or images
-    #[arg(long = "type", value_parser = ["instance", "container", "image"], value_name = "TYPE")]
+    /// Only look among instance, image, network or volume
+    #[arg(long = "type", value_name = "TYPE")]
+    #[arg(value_parser = ["instance", "container", "image", "network", "volume"])]
     kind: Option<String>,
     /// Names or ids
     #[arg(required = true, value_name = "NAME", add = ArgValueCandidates::new(complete::instances))]
@@ -38,31 +41,40 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<Exit> {
         args.format.as_deref(),
         |name| match args.kind.as_deref() {
             Some("image") => image_details(context, name),
+            Some("network") => network_details(context, name),
+            Some("volume") => volume_details(context, name, false),
             Some(_) => instance(context, name),
-            None => match instance(context, name) {
-                Err(failure) if failure.code == Code::NoSuch => {
-                    image_details(context, name).map_err(|image| neither(name, image))
-                }
-                found => found,
-            },
+            None => anything(context, name),
         },
     )
 }
 
-fn instance(context: &Context, name: &str) -> Result<Value> {
-    let engine = context.engine()?;
-    let instance = engine.find(name)?;
-    Ok(details(&instance, &engine.files(&instance)))
+/// The first that is called so, in the order in which Docker looks.
+fn anything(context: &Context, name: &str) -> Result<Value> {
+    type Find = fn(&Context, &str) -> Result<Value>;
+    let kinds: [Find; 4] = [instance, image_details, network_details, |context, name| {
+        volume_details(context, name, false)
+    }];
+    for find in kinds {
+        match find(context, name) {
+            // What can't be the name of one may be that of another.
+            Err(failure) if is_absent(&failure) => {}
+            found => return found,
+        }
+    }
+    let message = format!("no such instance, image, network or volume: {name}");
+    Err(Failure::new(Code::NoSuch, message).hint("`isola ps -a` and `isola images` list them"))
 }
 
-fn neither(name: &str, image: Failure) -> Failure {
-    match image.code {
-        Code::NoImage | Code::Invalid => {
-            Failure::new(Code::NoSuch, format!("no such instance or image: {name}"))
-                .hint("`isola ps -a` and `isola images` list them")
-        }
-        _ => image,
-    }
+fn is_absent(failure: &Failure) -> bool {
+    matches!(
+        failure.code,
+        Code::NoSuch | Code::NoImage | Code::NoNetwork | Code::NoVolume | Code::Invalid
+    )
+}
+
+fn instance(context: &Context, name: &str) -> Result<Value> {
+    details(context, &context.find(name)?)
 }
 
 /// Prints what is found as an array, or through a template one by one. What is

@@ -20,7 +20,9 @@ mod kernel;
 mod kill;
 mod load;
 mod logs;
+mod network;
 mod pause;
+mod port;
 mod ps;
 mod rename;
 mod restart;
@@ -35,6 +37,7 @@ mod tag;
 mod top;
 mod unpause;
 mod version;
+mod volume;
 mod wait;
 
 use clap::Subcommand;
@@ -66,8 +69,12 @@ pub(crate) enum Verb {
     Ps(ps::Args),
     Logs(logs::Args),
     Inspect(inspect::Args),
+    Port(port::Args),
     Top(top::Args),
     Stats(stats::Args),
+
+    Network(network::Args),
+    Volume(volume::Args),
 
     Images(images::Args),
     Load(load::Args),
@@ -98,7 +105,11 @@ pub(crate) const GROUPS: &[(&str, &[&str])] = &[
         ],
     ),
     ("Inside", &["exec", "attach", "console", "cp"]),
-    ("Looking", &["ps", "logs", "inspect", "top", "stats"]),
+    (
+        "Looking",
+        &["ps", "logs", "inspect", "port", "top", "stats"],
+    ),
+    ("Networks and volumes", &["network", "volume"]),
     (
         "Images",
         &["images", "load", "import", "save", "tag", "rmi", "image"],
@@ -140,8 +151,11 @@ pub(crate) fn run(verb: &Verb, context: &Context) -> Result<Exit> {
         Verb::Ps(args) => ps::run(args, context),
         Verb::Logs(args) => logs::run(args, context),
         Verb::Inspect(args) => inspect::run(args, context),
+        Verb::Port(args) => port::run(args, context),
         Verb::Top(args) => top::run(args, context),
         Verb::Stats(args) => stats::run(args, context),
+        Verb::Network(args) => network::run(args, context),
+        Verb::Volume(args) => volume::run(args, context),
         Verb::Images(args) => images::run(args, context),
         Verb::Load(args) => load::run(args, context),
         Verb::Import(args) => import::run(args, context),

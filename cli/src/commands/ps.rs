@@ -16,7 +16,8 @@ pub(crate) struct Args {
     /// Ids only
     #[arg(short, long)]
     quiet: bool,
-    /// Only those with id, name, label, status, exited, ancestor, isolation, before, since
+    /// Only those with id, name, label, status, exited, ancestor, isolation, before, since,
+    /// network, volume, publish, expose
     #[arg(short, long, value_name = "KEY=VALUE")]
     filter: Vec<String>,
     /// table, json, or a template such as '{{.ID}} {{.Names}}'
@@ -35,7 +36,7 @@ pub(crate) struct Args {
 
 const EXAMPLES: &str = "Examples:
   isola ps -a
-  isola ps --filter isolation=vm --filter status=running
+  isola ps --filter isolation=vm --filter network=lan
   isola ps --format 'table {{.Names}}\\t{{.Isolation}}\\t{{.Status}}'";
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<Exit> {
@@ -43,7 +44,8 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<Exit> {
     let filters = Filters::parse(&args.filter, FILTERS)?;
     let last = if args.latest { Some(1) } else { args.last };
     let all = args.all || last.is_some();
-    let mut instances = select(context.engine()?.list()?, &filters, all)?;
+    let links = context.links()?;
+    let mut instances = select(context.engine()?.list()?, &links, &filters, all)?;
     instances.truncate(last.unwrap_or(usize::MAX));
     if args.quiet && args.format.is_none() {
         let id = |record: &isola_runtime::state::Record| match args.no_trunc {
@@ -60,7 +62,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<Exit> {
     }
     let rows = instances
         .iter()
-        .map(|instance| row(instance, args.no_trunc))
+        .map(|instance| row(instance, &links, args.no_trunc))
         .collect();
     format.print_rows(&Rows {
         fields: FIELDS,

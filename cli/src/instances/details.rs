@@ -1,17 +1,28 @@
 //! What `inspect` shows of an instance, under Docker's names.
 
 use isola_runtime::engine::Instance;
-use isola_runtime::state::{InstancePaths, State, Status};
-use isola_runtime::workload::{Network, Resources, Restart, UserMount, Workload, signal_name};
+use isola_runtime::state::{State, Status};
+use isola_runtime::workload::{Resources, Restart, UserMount, Workload, signal_name};
+use isola_volume::Volumes;
 use serde_json::{Map, Value, json};
 
+use super::networks;
+use crate::context::Context;
+use crate::error::Result;
 use crate::output::rfc3339;
 
 /// Everything that is known about an instance.
-pub(crate) fn details(instance: &Instance, files: &InstancePaths) -> Value {
+pub(crate) fn details(context: &Context, instance: &Instance) -> Result<Value> {
+    let files = context.engine()?.files(instance);
+    let volumes = context.volumes()?;
+    let links = context.links()?;
     let record = &instance.record;
     let workload = &record.workload;
-    json!({
+    let mounts = workload
+        .mounts
+        .iter()
+        .map(|mount| self::mount(mount, &volumes));
+    Ok(json!({
         "Id": record.id,
         "Created": rfc3339(Some(record.created_ms)),
         "Path": workload.args.first(),
@@ -26,10 +37,10 @@ pub(crate) fn details(instance: &Instance, files: &InstancePaths) -> Value {
         "Isolation": workload.isolation.name(),
         "IsolationReason": record.isolation_reason,
         "HostConfig": host_config(workload),
-        "Mounts": workload.mounts.iter().map(mount).collect::<Vec<_>>(),
+        "Mounts": mounts.collect::<Vec<_>>(),
         "Config": config(workload),
-        "NetworkSettings": network(&workload.network),
-    })
+        "NetworkSettings": networks::settings(instance, &links),
+    }))
 }
 
 fn state(status: &Status) -> Value {
@@ -60,6 +71,7 @@ fn config(workload: &Workload) -> Value {
         "Env": workload.env,
         "Cmd": workload.args,
         "Image": workload.image,
+        "ExposedPorts": networks::exposed_ports(workload),
         "WorkingDir": workload.cwd,
         "Labels": workload.labels,
         "StopSignal": signal_name(workload.stop_signal),
@@ -83,7 +95,11 @@ fn host_config(workload: &Workload) -> Value {
         |device| json!({"PathInContainer": device.node.path, "CgroupPermissions": device.access}),
     );
     let mut map = json!({
-        "NetworkMode": network_word(&workload.network),
+        "NetworkMode": networks::network_mode(workload),
+        "PortBindings": networks::port_bindings(workload),
+        "Dns": workload.dns.servers,
+        "DnsSearch": workload.dns.search,
+        "DnsOptions": workload.dns.options,
         "RestartPolicy": restart(workload.restart),
         "AutoRemove": workload.auto_remove,
         "Init": workload.init,
@@ -152,21 +168,7 @@ fn restart(policy: Restart) -> Value {
     json!({"Name": name, "MaximumRetryCount": max})
 }
 
-fn network_word(network: &Network) -> &'static str {
-    match network {
-        Network::None => "none",
-        Network::Host => "host",
-    }
-}
-
-fn network(network: &Network) -> Value {
-    json!({
-        "Ports": {},
-        "Networks": {network_word(network): {"IPAddress": "", "Gateway": "", "MacAddress": ""}},
-    })
-}
-
-fn mount(mount: &UserMount) -> Value {
+fn mount(mount: &UserMount, volumes: &Volumes) -> Value {
     match mount {
         UserMount::Bind {
             source,
@@ -178,6 +180,25 @@ fn mount(mount: &UserMount) -> Value {
             "Type": "bind", "Source": source, "Destination": target, "Mode": "",
             "RW": !readonly, "Propagation": propagation,
         }),
+        UserMount::Volume {
+            name,
+            target,
+            readonly,
+            subpath,
+            ..
+        } => {
+            // It may be gone, or not made yet.
+            let source = volumes.inspect(name, false).map(|volume| volume.mountpoint);
+            let mut value = json!({
+                "Type": "volume", "Name": name, "Source": source.unwrap_or_default(),
+                "Destination": target, "Driver": "local", "Mode": "", "RW": !readonly,
+                "Propagation": "",
+            });
+            if let Some(path) = subpath {
+                value["Subpath"] = path.as_str().into();
+            }
+            value
+        }
         UserMount::Tmpfs {
             target,
             data,

@@ -2,9 +2,11 @@
 
 use isola_runtime::engine::Instance;
 use isola_runtime::state::State;
-use isola_runtime::workload::{Isolation, UserMount};
+use isola_runtime::workload::{DEFAULT_NETWORK, Isolation, UserMount, Workload};
 use serde_json::{Value, json};
 
+use super::Links;
+use super::ports::{Port, ports, ports_text};
 use crate::error::{Code, Failure, Result};
 use crate::filter::Filters;
 use crate::output::{Column, duration, elapsed_ms, local_time, since};
@@ -49,6 +51,10 @@ pub(crate) const FILTERS: &[&str] = &[
     "isolation",
     "before",
     "since",
+    "network",
+    "volume",
+    "publish",
+    "expose",
 ];
 
 const STATES: &[&str] = &[
@@ -62,7 +68,7 @@ const STATES: &[&str] = &[
 ];
 
 /// An instance as a row.
-pub(crate) fn row(instance: &Instance, no_trunc: bool) -> Value {
+pub(crate) fn row(instance: &Instance, links: &Links, no_trunc: bool) -> Value {
     let record = &instance.record;
     let workload = &record.workload;
     let labels: Vec<String> = workload
@@ -70,7 +76,7 @@ pub(crate) fn row(instance: &Instance, no_trunc: bool) -> Value {
         .iter()
         .map(|(k, v)| format!("{k}={v}"))
         .collect();
-    let mounts: Vec<&str> = workload.mounts.iter().map(mounted).collect();
+    let mounts = workload.mounts.iter().map(|mount| mounted(mount, no_trunc));
     json!({
         "ID": if no_trunc { record.id.as_str() } else { record.short_id() },
         "Names": record.name,
@@ -81,24 +87,31 @@ pub(crate) fn row(instance: &Instance, no_trunc: bool) -> Value {
         "Status": status_text(instance),
         "State": instance.status.state.as_str(),
         "Isolation": workload.isolation.name(),
-        "Ports": "",
+        "Ports": shown_ports(instance, links),
         "Labels": labels.join(","),
-        "Mounts": mounts.join(","),
-        "Networks": network(instance),
+        "Mounts": mounts.collect::<Vec<_>>().join(","),
+        "Networks": links.names(workload).join(","),
     })
 }
 
-fn mounted(mount: &UserMount) -> &str {
-    match mount {
-        UserMount::Bind { source, .. } => source,
-        UserMount::Tmpfs { target, .. } => target,
+/// As Docker, nothing for an instance that does not run.
+fn shown_ports(instance: &Instance, links: &Links) -> String {
+    match instance.status.state.is_live() {
+        true => ports_text(&ports(instance, links)),
+        false => String::new(),
     }
 }
 
-fn network(instance: &Instance) -> &'static str {
-    match instance.record.workload.network {
-        isola_runtime::workload::Network::None => "none",
-        isola_runtime::workload::Network::Host => "host",
+/// Where a mount comes from; long names are cut as Docker's are.
+fn mounted(mount: &UserMount, no_trunc: bool) -> String {
+    let name = match mount {
+        UserMount::Bind { source, .. } => source,
+        UserMount::Volume { name, .. } => name,
+        UserMount::Tmpfs { target, .. } => target,
+    };
+    match no_trunc || name.chars().count() <= 15 {
+        true => name.clone(),
+        false => format!("{}…", name.chars().take(14).collect::<String>()),
     }
 }
 
@@ -133,6 +146,7 @@ fn status_text(instance: &Instance) -> String {
 /// Those of `all` (newest first) that are to be listed.
 pub(crate) fn select(
     all: Vec<Instance>,
+    links: &Links,
     filters: &Filters,
     stopped_too: bool,
 ) -> Result<Vec<Instance>> {
@@ -141,6 +155,8 @@ pub(crate) fn select(
     let before = bound(&all, filters, "before")?;
     let since = bound(&all, filters, "since")?;
     let exited = exit_codes(filters)?;
+    let publish = port_ranges(filters, "publish")?;
+    let expose = port_ranges(filters, "expose")?;
     let stopped_too = stopped_too || filters.has("status") || filters.has("exited");
     let fits = |instance: &Instance| {
         let Instance { record, status } = instance;
@@ -159,10 +175,81 @@ pub(crate) fn select(
                 is_ancestor(image, &workload.image, &workload.image_id)
             })
             && filters.any("isolation", |word| word == workload.isolation.name())
+            && filters.any("network", |key| on_network(workload, links, key))
+            && filters.any("volume", |key| {
+                workload.mounts.iter().any(|mount| has_volume(mount, key))
+            })
+            && (publish.is_empty() && expose.is_empty()
+                || has_port(&ports(instance, links), &publish, &expose))
             && before.is_none_or(|time| record.created_ms < time)
             && since.is_none_or(|time| record.created_ms > time)
     };
     Ok(all.into_iter().filter(fits).collect())
+}
+
+/// Whether it is attached to the network called `key`, by name or id.
+fn on_network(workload: &Workload, links: &Links, key: &str) -> bool {
+    let names = links.names(workload);
+    let name = links.find(key).map_or(key, |network| &network.name);
+    // Docker's word for the default.
+    let name = if name == "bridge" {
+        DEFAULT_NETWORK
+    } else {
+        name
+    };
+    names.iter().any(|own| own == name)
+}
+
+/// Whether a mount is of the volume, from the folder or at the path `key`.
+fn has_volume(mount: &UserMount, key: &str) -> bool {
+    match mount {
+        UserMount::Bind { source, target, .. } => source == key || target == key,
+        UserMount::Volume { name, target, .. } => name == key || target == key,
+        UserMount::Tmpfs { .. } => false,
+    }
+}
+
+/// Ports from one to another of a protocol.
+struct PortRange {
+    first: u16,
+    last: u16,
+    protocol: String,
+}
+
+/// Whether one of the ports is published on, or itself is, a port of a range; as
+/// with Docker, either is enough.
+fn has_port(ports: &[Port], publish: &[PortRange], expose: &[PortRange]) -> bool {
+    let within = |ranges: &[PortRange], port: u16, protocol: &str| {
+        let holds = |range: &PortRange| {
+            (range.first..=range.last).contains(&port) && range.protocol == protocol
+        };
+        ranges.iter().any(holds)
+    };
+    ports.iter().any(|port| {
+        let host = port.host.map(|host| host.port());
+        within(expose, port.port, &port.protocol)
+            || host.is_some_and(|host| within(publish, host, &port.protocol))
+    })
+}
+
+/// Values `PORT[-PORT][/PROTOCOL]` of a filter.
+fn port_ranges(filters: &Filters, key: &str) -> Result<Vec<PortRange>> {
+    let read = |text: &String| {
+        let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+        let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
+        match (first.parse(), last.parse()) {
+            (Ok(first), Ok(last)) if first <= last => Ok(PortRange {
+                first,
+                last,
+                protocol: protocol.to_lowercase(),
+            }),
+            _ => Err(Failure::new(
+                Code::Filter,
+                format!("the filter {key} wants PORT[-PORT][/PROTOCOL], not {text:?}"),
+            )),
+        }
+    };
+    filters.values(key).iter().map(read).collect()
 }
 
 fn exit_codes(filters: &Filters) -> Result<Vec<i32>> {
@@ -223,6 +310,33 @@ mod tests {
             command(&args("sh -c exec-something-long"), true),
             "\"sh -c exec-something-long\""
         );
+    }
+
+    #[test]
+    fn ports_are_found_in_ranges() {
+        let port = |host: &str, port| Port {
+            port,
+            protocol: "tcp".to_owned(),
+            host: host.parse().ok(),
+        };
+        let ports = [port("0.0.0.0:8080", 80), port("", 443)];
+        let has = |publish: &str, expose: &str| {
+            let mut filters = Filters::default();
+            for (key, value) in [("publish", publish), ("expose", expose)] {
+                if !value.is_empty() {
+                    filters.add(key, value);
+                }
+            }
+            let ranges = |key| port_ranges(&filters, key).unwrap();
+            has_port(&ports, &ranges("publish"), &ranges("expose"))
+        };
+        assert!(has("8080", "") && has("8000-9000/TCP", "") && has("", "443") && has("1", "80"));
+        assert!(!has("443", "") && !has("8080/udp", "") && !has("80", "8080"));
+        for text in ["x", "9-8", "70000", "-1"] {
+            let mut filters = Filters::default();
+            filters.add("publish", text);
+            assert!(port_ranges(&filters, "publish").is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What commands print: tables, JSON, templates, sizes and times.
 
+mod file;
 mod format;
 mod human;
 mod table;
@@ -8,6 +9,7 @@ use std::io::Write;
 
 use crate::error::{Failure, Result};
 
+pub(crate) use file::write_file;
 pub(crate) use format::{Column, Format, Rows};
 pub(crate) use human::{
     binary_size, decimal_size, duration, elapsed_ms, local_time, rfc3339, since,

@@ -1,14 +1,17 @@
 //! The flags that `run` and `create` share, as Docker names them, and what they
 //! become: [`Options`], strings that the workload module reads.
 
+mod network;
+
 use std::io::Write;
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args};
 use clap_complete::engine::ArgValueCandidates;
 use isola_runtime::engine::{Create, Instance};
-use isola_runtime::workload::Options;
+use isola_runtime::workload::{Network, Options};
 
+use self::network::NetworkFlags;
 use crate::complete;
 use crate::context::Context;
 use crate::demo_image;
@@ -23,6 +26,8 @@ pub(crate) struct CreateFlags {
     wall: WallFlags,
     #[command(flatten)]
     process: ProcessFlags,
+    #[command(flatten)]
+    network: NetworkFlags,
     #[command(flatten)]
     files: FileFlags,
     #[command(flatten)]
@@ -82,9 +87,6 @@ struct WallFlags {
     /// Size of a guest's writable layer; thick:SIZE allocates it at once
     #[arg(long, value_name = "SIZE")]
     disk: Option<String>,
-    /// none (loopback only) or host
-    #[arg(long, visible_alias = "net", value_name = "NETWORK")]
-    network: Option<String>,
     /// User namespace
     #[arg(long, value_name = "MODE")]
     userns: Option<String>,
@@ -123,9 +125,6 @@ struct ProcessFlags {
     /// NIS domain name
     #[arg(long, value_name = "NAME")]
     domainname: Option<String>,
-    /// Line NAME:ADDRESS for /etc/hosts
-    #[arg(long, value_name = "NAME:ADDRESS")]
-    add_host: Vec<String>,
     /// Put an init in front that forwards signals and reaps processes
     #[arg(long)]
     init: bool,
@@ -143,12 +142,15 @@ struct FileFlags {
     /// Make the root read-only
     #[arg(long)]
     read_only: bool,
-    /// Bind mount SOURCE:TARGET[:OPTIONS]
+    /// Volume NAME:TARGET[:OPTIONS], folder PATH:TARGET[:OPTIONS], or a TARGET alone
     #[arg(short, long, value_name = "MOUNT")]
     volume: Vec<String>,
-    /// Mount type=bind|tmpfs,source=...,target=...,readonly
+    /// Mount type=volume|bind|tmpfs,source=...,target=...,readonly
     #[arg(long, value_name = "MOUNT")]
     mount: Vec<String>,
+    /// Volumes and folders of another instance, with :ro if wanted
+    #[arg(long, value_name = "INSTANCE", add = ArgValueCandidates::new(complete::instances))]
+    volumes_from: Vec<String>,
     /// tmpfs TARGET[:OPTIONS]
     #[arg(long, value_name = "TARGET")]
     tmpfs: Vec<String>,
@@ -238,7 +240,7 @@ impl CreateFlags {
         };
         let allowed = settings.choose(flag, &context.environment())?;
         let mut options = self.options();
-        settings.fill(&mut options);
+        settings.fill(&mut options, &context.environment());
         let image_name = self.words.first().map(String::as_str).unwrap_or_default();
         let image = demo_image::resolve(&context.store()?, image_name)?;
         let engine = context.engine()?;
@@ -254,6 +256,11 @@ impl CreateFlags {
         drop(image);
         if let Some(reason) = &instance.record.isolation_reason {
             let _ = writeln!(std::io::stderr(), "isolation: {reason}");
+        }
+        if self.network.publishes() && instance.record.workload.network == Network::Host {
+            let text =
+                "warning: with --network host the ports are the host's own; nothing is published";
+            let _ = writeln!(std::io::stderr(), "{text}");
         }
         if let Err(failure) = self.write_id(&instance.record.id) {
             engine.remove(&instance, true)?;
@@ -278,13 +285,14 @@ impl CreateFlags {
             basic,
             wall,
             process,
+            network,
             files,
             limits,
             security,
             words,
-            ..
+            help: _,
         } = self;
-        Options {
+        let mut options = Options {
             args: words.iter().skip(1).cloned().collect(),
             entrypoint: process.entrypoint.clone().map(|program| vec![program]),
             env: process.env.clone(),
@@ -294,7 +302,6 @@ impl CreateFlags {
             group_add: process.group_add.clone(),
             hostname: process.hostname.clone(),
             domainname: process.domainname.clone(),
-            add_host: process.add_host.clone(),
             tty: process.tty,
             interactive: process.interactive,
             init: process.init,
@@ -303,6 +310,7 @@ impl CreateFlags {
             read_only: files.read_only,
             volume: files.volume.clone(),
             mount: files.mount.clone(),
+            volumes_from: files.volumes_from.clone(),
             tmpfs: files.tmpfs.clone(),
             device: files.device.clone(),
             sysctl: security.sysctl.clone(),
@@ -322,7 +330,6 @@ impl CreateFlags {
             shm_size: files.shm_size.clone(),
             oom_score_adj: limits.oom_score_adj,
             disk: wall.disk.clone(),
-            network: wall.network.clone(),
             label: basic.label.clone(),
             label_file: basic.label_file.clone(),
             restart: basic.restart.clone(),
@@ -330,6 +337,9 @@ impl CreateFlags {
             platform: basic.platform.clone(),
             log_driver: basic.log_driver.clone(),
             log_opt: basic.log_opt.clone(),
-        }
+            ..Options::default()
+        };
+        network.fill(&mut options);
+        options
     }
 }
