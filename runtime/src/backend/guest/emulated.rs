@@ -303,7 +303,8 @@ fn arguments(qemu: &Path, plan: &Plan, vmdk: &Path, devices: &Devices) -> Vec<St
         flag("chardev", format!("socket,id=shares,fd={fd}"));
         flag(
             "device",
-            format!("vhost-user-fs-device,chardev=shares,tag={TAG}"),
+            // Linux moves 1 MiB at once with a queue of this size only.
+            format!("vhost-user-fs-device,chardev=shares,tag={TAG},queue-size=1024"),
         );
     }
     flag("device", "virtio-serial-device".to_owned());
