@@ -10,8 +10,13 @@ mod debian;
 mod images;
 mod life;
 mod limits;
+mod naming;
+mod networks;
+mod ports;
 mod process;
+mod shares;
 mod streams;
+mod volumes;
 mod walls;
 
 use isola_tests::{Behaviour, Env, Wall, walls};
@@ -28,9 +33,15 @@ const ALL: &[(&str, &[Behaviour])] = &[
     ("crash", crash::ALL),
     ("images", images::ALL),
     ("debian", debian::ALL),
+    ("networks", networks::ALL),
+    ("naming", naming::ALL),
+    ("ports", ports::ALL),
+    ("volumes", volumes::ALL),
+    ("shares", shares::ALL),
 ];
 
 fn main() {
+    isola_tests::run_probe_if_called();
     let arguments = Arguments::from_args();
     let mut trials = Vec::new();
     for wall in walls() {

@@ -4,10 +4,11 @@ use std::cell::Cell;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use tempfile::TempDir;
 
+use crate::host::Host;
 use crate::ledger::Ledger;
 use crate::run::{Output, Running};
 
@@ -91,9 +92,11 @@ pub fn walls() -> Vec<Wall> {
         .collect()
 }
 
-/// A data root of the test's own with the small image `box` in it.
+/// A data root of the test's own with the small image `box` in it, on a host of the
+/// test's own.
 pub struct Env {
     wall: Wall,
+    host: Arc<Host>,
     folder: TempDir,
     ledger: Ledger,
     finished: Cell<bool>,
@@ -115,9 +118,11 @@ impl Env {
                 link_tree(&from, &root.join(shared));
             }
         }
-        let ledger = Ledger::new(&root);
+        let host = Arc::new(Host::new());
+        let ledger = Ledger::new(&root).on(host.clone());
         Env {
             wall,
+            host,
             folder,
             ledger,
             finished: Cell::new(false),
@@ -159,6 +164,11 @@ impl Env {
         self.wall
     }
 
+    /// The host.
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
     /// The data root.
     pub fn root(&self) -> PathBuf {
         self.folder.path().join("root")
@@ -171,9 +181,11 @@ impl Env {
         path
     }
 
-    /// The program with this test's root, wall and nothing else.
+    /// The program with this test's root, wall and host and nothing else.
     pub fn command<I: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = I>) -> Command {
-        command(&self.root(), self.wall, args)
+        let mut command = command(&self.root(), self.wall, args);
+        self.host.enter(&mut command);
+        command
     }
 
     /// Runs the program to its end.
@@ -207,6 +219,24 @@ impl Env {
         output.ok().stdout.trim().to_owned()
     }
 
+    /// A running instance with that name whose program has said `ready`.
+    pub fn ready(&self, name: &str, options: &[&str], program: &[&str]) -> String {
+        let id = self.detached(name, options, program);
+        self.start(["logs", "-f", name]).expect("ready");
+        id
+    }
+
+    /// Runs a further program in an instance to its end.
+    pub fn exec(&self, name: &str, program: &[&str]) -> Output {
+        self.isola([&["exec", name], program].concat())
+    }
+
+    /// What a command prints, as JSON.
+    pub fn json(&self, words: &[&str]) -> serde_json::Value {
+        let text = self.isola(words).ok().stdout;
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{words:?}: {error}: {text}"))
+    }
+
     /// One field of `inspect`, as its template prints it.
     pub fn inspect(&self, name: &str, template: &str) -> String {
         self.isola(["inspect", "--format", template, name])
@@ -216,7 +246,8 @@ impl Env {
             .to_owned()
     }
 
-    /// Removes every instance and checks that nothing is left on the host.
+    /// Removes every instance and checks that nothing is left on the host; then the
+    /// networks and volumes, with the same check.
     ///
     /// # Panics
     /// Something is left.
@@ -232,6 +263,17 @@ impl Env {
             assert_eq!(left.code, 0, "cleaning up: {}", left.stderr);
         }
         self.ledger.check();
+        for (verb, names) in [
+            ("network", self.ledger.networks()),
+            ("volume", self.ledger.volumes()),
+        ] {
+            if !names.is_empty() {
+                let words = [verb.to_owned(), "rm".to_owned()].into_iter().chain(names);
+                let left = self.isola(words);
+                assert_eq!(left.code, 0, "cleaning up: {}", left.stderr);
+            }
+        }
+        self.ledger.check_all();
     }
 }
 
@@ -289,7 +331,7 @@ fn shared_root() -> &'static Path {
             .prefix("isola-test-shared-")
             .tempdir()
             .expect("a folder for the shared root");
-        let archive = crate::images::busybox_layer();
+        let archive = crate::images::box_layer();
         let import = [
             "import",
             "--change",
@@ -307,7 +349,14 @@ fn shared_root() -> &'static Path {
         for wall in walls() {
             // Makes the template of the guest's disk and asks what KVM can do, once.
             Output::of(
-                &mut command(folder.path(), wall, ["run", "--rm", "box", "/bin/true"]),
+                &mut command(folder.path(), wall, [
+                        "run",
+                        "--rm",
+                        "--network",
+                        "none",
+                        "box",
+                        "/bin/true",
+                    ]),
                 b"",
             )
             .ok();

@@ -15,6 +15,39 @@ const PLACES: [&str; 3] = [
 /// # Panics
 /// There is no busybox.
 pub fn busybox_layer() -> Vec<u8> {
+    layer_with(&[])
+}
+
+/// The same with this program in it as `/bin/probe` ([`crate::run_probe_if_called`]).
+pub(crate) fn box_layer() -> Vec<u8> {
+    let own = std::env::current_exe().expect("the test's own path");
+    let own = std::fs::read(own).expect("the test's own program");
+    layer_with(&[LayerFile {
+        path: "bin/probe",
+        mode: 0o755,
+        owner: 0,
+        content: &own,
+    }])
+}
+
+/// A file of a layer; one whose path ends with a slash is a folder.
+#[derive(Clone, Copy, Debug)]
+pub struct LayerFile<'a> {
+    /// Path without a slash in front.
+    pub path: &'a str,
+    /// Mode.
+    pub mode: u32,
+    /// User and group.
+    pub owner: u64,
+    /// Content.
+    pub content: &'a [u8],
+}
+
+/// The root file system around busybox and more files.
+///
+/// # Panics
+/// There is no busybox.
+pub fn layer_with(more: &[LayerFile<'_>]) -> Vec<u8> {
     let busybox = PLACES.iter().map(Path::new).find(|path| path.is_file());
     let busybox = busybox.expect("busybox is missing: apt-get install busybox-static");
     let list = Command::new(busybox)
@@ -72,6 +105,18 @@ pub fn busybox_layer() -> Vec<u8> {
         archive
             .append_link(&mut header, format!("bin/{applet}"), "busybox")
             .expect("a link");
+    }
+    for file in more {
+        let kind = match file.path.ends_with('/') {
+            true => tar::EntryType::Directory,
+            false => tar::EntryType::Regular,
+        };
+        let mut header = header(kind, file.mode, file.content.len() as u64);
+        header.set_uid(file.owner);
+        header.set_gid(file.owner);
+        archive
+            .append_data(&mut header, file.path, file.content)
+            .expect("a file");
     }
     archive.into_inner().expect("an archive")
 }

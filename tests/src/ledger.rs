@@ -4,11 +4,15 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use crate::host::Host;
 
 /// The books of one data root.
 pub struct Ledger {
     root: PathBuf,
+    host: Option<Arc<Host>>,
     seen: RefCell<BTreeSet<String>>,
 }
 
@@ -17,8 +21,32 @@ impl Ledger {
     pub fn new(root: &Path) -> Ledger {
         Ledger {
             root: root.to_owned(),
+            host: None,
             seen: RefCell::default(),
         }
+    }
+
+    /// Also of a host.
+    #[must_use]
+    pub fn on(self, host: Arc<Host>) -> Ledger {
+        Ledger {
+            host: Some(host),
+            ..self
+        }
+    }
+
+    /// Ids of the networks that are there now.
+    pub fn networks(&self) -> Vec<String> {
+        let mut ids = names(&self.root.join("networks"));
+        ids.retain(|name| name.len() == 64);
+        ids
+    }
+
+    /// Names of the volumes that are there now.
+    pub fn volumes(&self) -> Vec<String> {
+        let mut names = names(&self.root.join("volumes"));
+        names.retain(|name| !name.starts_with('.'));
+        names
     }
 
     /// Ids of the instances that are there now.
@@ -37,9 +65,25 @@ impl Ledger {
     /// # Panics
     /// Something is left.
     pub fn check(&self) {
+        self.expect_nothing(|| self.left());
+    }
+
+    /// Expects the same, and that no network and no volume is left either.
+    ///
+    /// # Panics
+    /// Something is left.
+    pub fn check_all(&self) {
+        self.expect_nothing(|| {
+            let mut left = self.left();
+            left.extend(self.recorded());
+            left
+        });
+    }
+
+    fn expect_nothing(&self, left: impl Fn() -> Vec<String>) {
         let until = Instant::now() + Duration::from_secs(10);
         loop {
-            let left = self.left();
+            let left = left();
             if left.is_empty() {
                 return;
             }
@@ -50,6 +94,23 @@ impl Ledger {
             );
             std::thread::sleep(Duration::from_millis(50));
         }
+    }
+
+    /// What networks and volumes are on disk and in /run.
+    fn recorded(&self) -> Vec<String> {
+        let mut left = Vec::new();
+        for (folder, lock) in [("networks", "lock"), ("volumes", ".lock")] {
+            let names = names(&self.root.join(folder)).into_iter();
+            let names = names.filter(|name| name != lock);
+            left.extend(names.map(|name| format!("file {folder}/{name}")));
+        }
+        if let Some(host) = &self.host {
+            let folder = host.reservations();
+            if folder.exists() {
+                left.push(format!("{} {:?}", folder.display(), names(&folder)));
+            }
+        }
+        left
     }
 
     fn left(&self) -> Vec<String> {
@@ -86,6 +147,7 @@ impl Ledger {
         }
         left.extend(self.processes(&root));
         left.extend(self.cgroups());
+        left.extend(self.host.iter().flat_map(|host| host.left()));
         left
     }
 
@@ -104,7 +166,10 @@ impl Ledger {
                 .borrow()
                 .iter()
                 .any(|id| cgroup.contains(id.as_str()));
-            if member || line.contains(root) {
+            // A mount namespace in which the root is used, too, such as that of a server
+            // of shared folders, whose own name says nothing.
+            let mounts = lines_with(&format!("/proc/{pid}/mountinfo"), root);
+            if member || line.contains(root) || !mounts.is_empty() {
                 left.push(format!("process {pid} {line}"));
             }
         }

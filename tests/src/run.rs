@@ -9,6 +9,19 @@ use std::time::{Duration, Instant};
 /// busy machine, but a hang must not stop the suite.
 const PATIENCE: Duration = Duration::from_secs(240);
 
+/// Waits until it is so.
+///
+/// # Panics
+/// It does not become so.
+#[track_caller]
+pub fn until(what: &str, mut so: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE / 4;
+    while !so() {
+        assert!(Instant::now() < end, "never: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 /// What a command left.
 #[derive(Debug)]
 pub struct Output {
