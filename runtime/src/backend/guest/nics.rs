@@ -52,13 +52,13 @@ pub(crate) fn make(links: &Links, vcpus: u32, most: u16) -> Result<Vec<Nic>> {
     if nics.is_empty() {
         return Ok(nics);
     }
-    for number in 0..SPARES {
+    for _ in 0..SPARES {
         let tap = Tap::new(None, queues, None)?;
         let mac = random_mac()?;
         nics.push(Nic {
             mac,
             mtu: None,
-            interface: spare(mac, number),
+            interface: spare(mac, nics.len()),
             index: tap.index,
             network: None,
             queues: tap.queues,
@@ -67,6 +67,8 @@ pub(crate) fn make(links: &Links, vcpus: u32, most: u16) -> Result<Vec<Nic>> {
     Ok(nics)
 }
 
+/// A device that is plugged nowhere; its number among all of them makes the name
+/// unique, also for one that was plugged before.
 fn spare(mac: Mac, number: usize) -> Interface {
     Interface {
         hardware: mac,
