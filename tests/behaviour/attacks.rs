@@ -105,14 +105,14 @@ fn options_given_twice(env: &Env) {
     let options = [
         "--hostname=first",
         "--hostname=second",
-        "--network=host",
-        "--network=none",
+        "--workdir=/etc",
+        "--workdir=/tmp",
         "--user=1",
         "--user=2:3",
     ];
-    let script = "hostname; id -u; ls /sys/class/net";
+    let script = "hostname; id -u; pwd";
     let output = env.run(&options, &["sh", "-c", script]).ok();
-    assert_eq!(output.stdout, "second\n2\nlo\n");
+    assert_eq!(output.stdout, "second\n2\n/tmp\n");
     for twice in [
         ["--tmpfs=/srv", "--tmpfs=/srv"],
         ["--tmpfs=/srv", "--tmpfs=/srv/../srv/"],
@@ -120,4 +120,7 @@ fn options_given_twice(env: &Env) {
     ] {
         env.run(&twice, &["true"]).fails(125, "another mount");
     }
+    // Networks add up.
+    let networks = ["--network=none", "--network=default"];
+    env.run(&networks, &["true"]).fails(125, "none");
 }

@@ -51,7 +51,10 @@ fn limits_that_cannot_be(env: &Env) {
         ("--oom-score-adj=2000", "2000"),
         ("--security-opt=nosuch", "nosuch"),
         ("--tmpfs=relative", "relative"),
-        ("--volume=/no/such/folder", "/no/such/folder"),
+        (
+            "--mount=type=bind,source=/no/such/folder,target=/srv",
+            "/no/such/folder",
+        ),
         ("--isolation=nosuch", "nosuch"),
         ("--network=nosuch", "nosuch"),
         ("--platform=plan9/vax", "plan9"),
@@ -175,16 +178,19 @@ fn bind_mounts(env: &Env) {
     let file = format!("{source}/a:/etc/one/file:ro");
     let output = env.run(&["-v", &file], &["cat", "/etc/one/file"]).ok();
     assert_eq!(output.stdout, "from the host\n");
+    let absent = format!("type=bind,source={source}/none,target=/srv");
+    env.run(&["--mount", &absent], &["true"]).fails(125, "none");
+    // The short form makes it.
     env.run(&["-v", &format!("{source}/none:/srv")], &["true"])
-        .fails(125, "none");
+        .ok();
+    assert!(files.join("none").is_dir());
 }
 
 fn what_guests_refuse(env: &Env) {
     let wall = env.wall().name();
     for option in [
-        "--volume=/tmp:/srv",
-        "--mount=type=bind,source=/tmp,target=/srv",
         "--network=host",
+        "--volume=/tmp:/srv:rshared",
         "--device=/dev/null",
         "--memory-swap=1g",
     ] {

@@ -174,6 +174,7 @@ impl Engine {
         if let Some(cgroup) = Cgroup::find(id)? {
             cgroup.destroy()?;
         }
+        crate::links::give_back_by_id(&self.paths, id)?;
         self.names.release_all(id);
         crate::rootfs::remove_tree(files.dir())?;
         Ok(true)

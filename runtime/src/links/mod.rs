@@ -419,6 +419,14 @@ pub fn give_back_of(paths: &Paths, record: &Record) -> Result<()> {
     }
 }
 
+/// Gives back what an instance whose record is lost had of networks, if anything.
+///
+/// # Errors
+/// The system refused.
+pub fn give_back_by_id(paths: &Paths, id: &str) -> Result<()> {
+    Ok(Networks::open(paths.root())?.release(id)?)
+}
+
 /// Descriptor of a process's network namespace.
 ///
 /// # Errors
