@@ -85,6 +85,8 @@ pub fn answer(bytes: &[u8], transport: Transport, table: &Table, config: &NetdCo
     match look_up(query, table, config, reply.room(query)) {
         Found::Records { records, all } => reply.records(records, all),
         Found::Nothing => reply.code(ResponseCode::NXDomain),
+        // Whoever asks so wants to know what is known here (RFC 1034, 4.3.1).
+        Found::Elsewhere if !request.recursion_desired => reply.code(ResponseCode::Refused),
         Found::Elsewhere => Step::Forward {
             question_end,
             limit: match transport {
@@ -93,6 +95,12 @@ pub fn answer(bytes: &[u8], transport: Transport, table: &Table, config: &NetdCo
             },
         },
     }
+}
+
+/// Where the question of a query ends, if it is one.
+pub fn question_end(bytes: &[u8]) -> Option<usize> {
+    let header = Header::read(&mut BinDecoder::new(bytes)).ok()?;
+    decode(bytes, &header).map(|(_, end)| end)
 }
 
 /// The answer to a query that was to be forwarded and could not be.

@@ -25,6 +25,7 @@ fn table() -> Table {
                 .map(|text: &str| text.parse().unwrap())
                 .collect(),
             dns: Vec::new(),
+            others: Vec::new(),
         };
         table.insert(id, member).unwrap();
     }

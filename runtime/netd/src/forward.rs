@@ -17,7 +17,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpSocket, UdpSocket};
 use tokio::time::{Instant, timeout_at};
 
-use crate::answer::{HEADER, failure};
+use crate::answer::{HEADER, failure, question_end};
 use crate::resolvers::{MOST, PORT};
 use crate::state::State;
 
@@ -30,9 +30,13 @@ const TOTAL: Duration = Duration::from_millis(4500);
 /// Bits of a header's third and fourth byte.
 const RESPONSE: u8 = 0x80;
 const TRUNCATED: u8 = 0x02;
+const RECURSION: u8 = 0x01;
 const CODE: u8 = 0x0f;
+/// NXDOMAIN.
+const UNKNOWN: u8 = 3;
 
 /// A query to be forwarded.
+#[derive(Clone)]
 pub(crate) struct Question {
     pub(crate) bytes: Vec<u8>,
     pub(crate) end: usize,
@@ -54,6 +58,36 @@ fn servers(state: &State, source: IpAddr) -> Vec<SocketAddr> {
     servers.retain(|server| !state.config.listen.contains(&server.ip()));
     servers.truncate(MOST);
     servers
+}
+
+/// Whether others may know better than this answer, or than nobody yet: it is no
+/// member's name, and the source is in other networks, too.
+pub(crate) fn is_asked_elsewhere(state: &State, source: IpAddr, answer: Option<&[u8]>) -> bool {
+    let unknown = answer.is_none_or(|answer| answer.get(3).is_some_and(|it| it & CODE == UNKNOWN));
+    unknown && !state.table.borrow().others_of(source).is_empty()
+}
+
+/// What is known of a name in the source's other networks. Their servers are asked
+/// without recursion, so they tell what they know themselves.
+pub(crate) async fn ask_others(state: &State, source: IpAddr, bytes: &[u8]) -> Option<Vec<u8>> {
+    let others = state.table.borrow().others_of(source).to_vec();
+    let mut question = Question {
+        bytes: bytes.to_vec(),
+        end: question_end(bytes)?,
+        limit: usize::from(u16::MAX),
+    };
+    question.bytes[2] &= !RECURSION;
+    for other in others {
+        let server = SocketAddr::new(other, PORT);
+        if let Ok(mut answer) = exchange(state, &[server], question.clone()).await
+            && answer[3] & CODE == 0
+        {
+            answer[..2].copy_from_slice(&bytes[..2]);
+            answer[2] |= bytes[2] & RECURSION;
+            return Some(answer);
+        }
+    }
+    None
 }
 
 /// The answer to a question; SERVFAIL when nobody has one.

@@ -12,7 +12,7 @@ use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
 
 use crate::answer::{Step, Transport, answer, failure};
-use crate::forward::{Question, forward};
+use crate::forward::{Question, ask_others, forward, is_asked_elsewhere};
 use crate::limit::Permit;
 use crate::state::State;
 
@@ -62,31 +62,49 @@ fn packet(state: &Rc<State>, socket: &Rc<UdpSocket>, bytes: &[u8], source: Socke
     match step {
         Step::Drop => {}
         // What does not fit into the socket's buffer is lost, as packets are.
-        Step::Reply(reply) => {
+        Step::Reply(reply) if !is_asked_elsewhere(state, source.ip(), Some(&reply)) => {
             let _ = socket.try_send_to(&reply, source);
         }
-        Step::Forward {
-            question_end,
-            limit,
-        } => {
+        step => {
             let Some(permit) = state.forwards.take(source.ip()) else {
                 if let Some(reply) = failure(bytes, ResponseCode::ServFail) {
                     let _ = socket.try_send_to(&reply, source);
                 }
                 return;
             };
-            let question = Question {
-                bytes: bytes.to_vec(),
-                end: question_end,
-                limit,
-            };
+            let bytes = bytes.to_vec();
             let (state, socket) = (Rc::clone(state), Rc::clone(socket));
             spawn_local(async move {
-                if let Some(reply) = forward(&state, source.ip(), question).await {
+                if let Some(reply) = by_others(&state, source.ip(), bytes, step).await {
                     let _ = socket.try_send_to(&reply, source);
                 }
                 drop(permit);
             });
+        }
+    }
+}
+
+/// The answer that others have: the servers of the source's other networks, then
+/// resolvers, if this is no question for its own network alone.
+async fn by_others(state: &State, source: IpAddr, bytes: Vec<u8>, step: Step) -> Option<Vec<u8>> {
+    if is_asked_elsewhere(state, source, None)
+        && let Some(reply) = ask_others(state, source, &bytes).await
+    {
+        return Some(reply);
+    }
+    match step {
+        Step::Drop => None,
+        Step::Reply(reply) => Some(reply),
+        Step::Forward {
+            question_end,
+            limit,
+        } => {
+            let question = Question {
+                bytes,
+                end: question_end,
+                limit,
+            };
+            forward(state, source, question).await
         }
     }
 }
@@ -113,19 +131,9 @@ async fn converse(state: Rc<State>, mut connection: TcpStream, source: IpAddr, _
         let step = answer(&query, Transport::Tcp, &state.table.borrow(), &state.config);
         let reply = match step {
             Step::Drop => None,
-            Step::Reply(reply) => Some(reply),
-            Step::Forward {
-                question_end,
-                limit,
-            } => match state.forwards.take(source) {
-                Some(_permit) => {
-                    let question = Question {
-                        bytes: query,
-                        end: question_end,
-                        limit,
-                    };
-                    forward(&state, source, question).await
-                }
+            Step::Reply(reply) if !is_asked_elsewhere(&state, source, Some(&reply)) => Some(reply),
+            step => match state.forwards.take(source) {
+                Some(_permit) => by_others(&state, source, query, step).await,
                 None => failure(&query, ResponseCode::ServFail),
             },
         };

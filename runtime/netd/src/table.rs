@@ -63,6 +63,7 @@ impl Table {
             ("names", registration.names.len(), Limits::NAMES),
             ("addresses", registration.addresses.len(), Limits::ADDRESSES),
             ("resolvers", registration.dns.len(), Limits::RESOLVERS),
+            ("other servers", registration.others.len(), Limits::OTHERS),
         ];
         for (what, count, most) in counts {
             if count > most {
@@ -145,6 +146,14 @@ impl Table {
             .unwrap_or_default()
     }
 
+    /// The servers of the other networks of the member at an address.
+    pub fn others_of(&self, address: IpAddr) -> &[IpAddr] {
+        self.at(address)
+            .map(|member| member.others.as_slice())
+            .find(|others| !others.is_empty())
+            .unwrap_or_default()
+    }
+
     fn at(&self, address: IpAddr) -> impl Iterator<Item = &Registration> {
         let ids = self.addresses.get(&address);
         ids.into_iter()
@@ -193,6 +202,7 @@ mod tests {
             names: names.iter().map(|name| (*name).into()).collect(),
             addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
             dns: Vec::new(),
+            others: Vec::new(),
         }
     }
 

@@ -105,6 +105,9 @@ impl Links {
             };
             links.attach(record, attachment, &network, ports)?;
         }
+        if links.links.len() > 1 {
+            links.introduce();
+        }
         match ports {
             Some(_) if !wanted.is_empty() => Err(Error::new(
                 Kind::Invalid,
@@ -192,6 +195,36 @@ impl Links {
             .unwrap_or_default()
     }
 
+    /// What the name server of a link's network is told.
+    fn registration(&self, at: usize) -> Registration {
+        let lease = &self.links[at].attached.lease;
+        let others = self.links.iter().enumerate();
+        let others = others.filter(|(other, _)| *other != at);
+        let others = others.filter_map(|(_, link)| {
+            let gateways = link.attached.network.gateways();
+            gateways.first().copied()
+        });
+        Registration {
+            instance: lease.instance.clone(),
+            names: lease.names.clone(),
+            addresses: lease.addresses(),
+            dns: lease.dns.clone(),
+            others: others.collect(),
+        }
+    }
+
+    /// Tells all name servers about the instance's other networks.
+    fn introduce(&mut self) {
+        for at in 0..self.links.len() {
+            let registration = self.registration(at);
+            let member = self.links[at].member.as_mut();
+            // One that is dead is started again, and then told.
+            if let Some(Err(error)) = member.map(|member| member.update(registration)) {
+                eprintln!("isola-supervisor: {error}");
+            }
+        }
+    }
+
     /// Tells the network's name server who this is, and has it relay what the kernel
     /// can't translate.
     fn join(&self, at: usize) -> Result<Member> {
@@ -204,12 +237,7 @@ impl Links {
             internal: network.internal,
             resolvers: PathBuf::from(RESOLVERS),
         };
-        let registration = Registration {
-            instance: lease.instance.clone(),
-            names: lease.names.clone(),
-            addresses: lease.addresses(),
-            dns: lease.dns.clone(),
-        };
+        let registration = self.registration(at);
         let mut listeners = Vec::new();
         for held in &self.held {
             let ours = lease.ports.contains(&held.published);
@@ -278,9 +306,12 @@ impl Links {
         }
     }
 
-    /// Where names are asked for: the networks' gateways.
+    /// Where names are asked for: the networks' gateways, those with a way out first,
+    /// because the others know no names but their members'.
     pub fn nameservers(&self) -> Vec<IpAddr> {
-        let own = self.links.iter().map(|link| link.attached.network.gateways());
+        let mut links: Vec<&Link> = self.links.iter().collect();
+        links.sort_by_key(|link| link.attached.network.internal);
+        let own = links.iter().map(|link| link.attached.network.gateways());
         match &self.neighbour {
             Some(neighbour) => neighbour.nameservers.clone(),
             None => own.flatten().collect(),
@@ -307,6 +338,7 @@ impl Links {
             }
             return Err(error);
         }
+        self.introduce();
         Ok(&self.links[count])
     }
 
@@ -332,6 +364,7 @@ impl Links {
         let ports = &link.attached.lease.ports;
         self.held.retain(|held| !ports.contains(&held.published));
         drop(link.member);
+        self.introduce();
         let networks = self.networks()?;
         Ok(networks.release_from(&link.attached.network, &self.instance.id)?)
     }

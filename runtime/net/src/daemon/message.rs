@@ -31,6 +31,8 @@ impl Limits {
     pub const ADDRESSES: usize = 16;
     /// Resolvers of its own.
     pub const RESOLVERS: usize = 8;
+    /// Servers of other networks.
+    pub const OTHERS: usize = 64;
     /// Listening sockets.
     pub const RELAYS: usize = 4096;
 }
@@ -64,6 +66,11 @@ pub struct Registration {
     pub addresses: Vec<IpAddr>,
     /// Resolvers for names that are no member's; empty means the host's.
     pub dns: Vec<IpAddr>,
+    /// Where the processes of its other networks answer: they are asked for names that
+    /// this network does not have before anybody else, because a program takes the
+    /// first server's word for it that a name is not there.
+    #[serde(default)]
+    pub others: Vec<IpAddr>,
 }
 
 /// A transport protocol.

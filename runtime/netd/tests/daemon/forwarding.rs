@@ -34,6 +34,36 @@ fn other_names_are_asked_of_the_hosts_resolvers() {
 }
 
 #[test]
+fn a_members_other_networks_are_asked_first() {
+    let Some(net) = net() else { return };
+    let asked = upstream::start("127.0.0.53", Ipv4Addr::new(192, 0, 2, 1));
+    // The server of another network, as far as this one knows.
+    upstream::start("127.0.0.60", Ipv4Addr::new(192, 0, 2, 60));
+    let mut both = member(&["both"], &["10.0.0.2"]);
+    both.others = vec!["127.0.0.60".parse().unwrap()];
+    let _both = net.try_join(both, Vec::new()).unwrap();
+    let _one = net.join(&["one"], &["10.0.0.3"]);
+    assert_eq!(ask("10.0.0.2", "one", A), "NoError 10.0.0.3");
+    assert_eq!(ask("10.0.0.2", "peer", A), "NoError 192.0.2.60");
+    assert_eq!(ask("10.0.0.2", "peer.test", A), "NoError 192.0.2.60");
+    let over_tcp = words(send_tcp("10.0.0.2", &query("peer", A)));
+    assert_eq!(over_tcp, "NoError 192.0.2.60");
+    assert_eq!(asked.load(Ordering::SeqCst), 0);
+    // What is not known there, either.
+    assert_eq!(ask("10.0.0.2", "no", A), "NXDomain");
+    assert_eq!(ask("10.0.0.3", "peer", A), "NXDomain");
+    // Another network's server asks for what is known here.
+    let mut plain = query("one", A);
+    plain.metadata.recursion_desired = false;
+    let patience = Duration::from_secs(8);
+    assert_eq!(words(send("127.0.0.1", &plain, patience)), "NoError 10.0.0.3");
+    let mut plain = query("peer.test", A);
+    plain.metadata.recursion_desired = false;
+    assert_eq!(words(send("127.0.0.1", &plain, patience)), "Refused");
+    assert_eq!(asked.load(Ordering::SeqCst), 0);
+}
+
+#[test]
 fn cut_answers_are_asked_for_over_tcp() {
     let Some(net) = net() else { return };
     upstream::start("127.0.0.53", Ipv4Addr::new(192, 0, 2, 1));

@@ -110,6 +110,7 @@ pub(crate) fn member(names: &[&str], addresses: &[&str]) -> Registration {
         names: names.iter().map(|name| (*name).into()).collect(),
         addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
         dns: Vec::new(),
+        others: Vec::new(),
     }
 }
 
