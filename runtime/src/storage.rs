@@ -107,14 +107,28 @@ impl Storage {
             return Ok(Source::None);
         };
         let held = volumes.take(name, &record.id)?;
-        if !nocopy {
+        let exclusive = matches!(
+            held.data(),
+            Data::Disk {
+                exclusive: true,
+                ..
+            }
+        );
+        if exclusive && !own_kernel {
+            let message = format!(
+                "volume '{name}' is a disk for guests (block=), which the host's kernel does not mount"
+            );
+            return Err(Error::new(Kind::Unsupported, message)
+                .hint("use it behind another wall, or a volume without block="));
+        }
+        if !nocopy && !held.is_given() {
             fill(&held, record, files, target)?;
         }
         let source = match held.data() {
             Data::Folder(path) => self.part(&held, path.clone(), inside.as_deref(), *readonly)?,
             Data::Disk {
                 exclusive: true, ..
-            } if own_kernel => {
+            } => {
                 if inside.is_some() {
                     let message = format!(
                         "volume '{name}' is a disk of the guest's own, and a part of it can't be mounted alone"

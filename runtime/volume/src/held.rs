@@ -9,13 +9,15 @@ use rustix::fs::{CWD, Mode as FileMode, OFlags, openat};
 
 use crate::disk::{LET_GO, mount_disk, open_disk, open_image};
 use crate::error::{Error, Kind, Result};
-use crate::file::{Mode, lock, lock_file, read_json};
+use crate::file::{Mode, lock, lock_file, read_json, sync_folder};
 use crate::fill::{self, Fill};
 use crate::record::Record;
 use crate::spec::{Form, check_name, form};
 
 /// How long a supervisor that has just ended may take to let go of a block volume.
 const HANDED_OVER: Duration = Duration::from_secs(1);
+/// Is in the folder of a block volume once a guest could write to it.
+const GIVEN: &str = "given";
 const AT_ONCE: Option<Duration> = Some(Duration::ZERO);
 
 /// Where the data of a volume is.
@@ -90,12 +92,28 @@ impl Held {
         &self.data
     }
 
+    /// Whether a guest could write to the disk itself. From then on the host's kernel
+    /// does not mount it: a file system is trusted by who mounts it.
+    pub fn is_given(&self) -> bool {
+        self.folder.join(GIVEN).exists()
+    }
+
+    fn refuse_given(&self) -> Result<()> {
+        if !self.is_given() {
+            return Ok(());
+        }
+        let why = "has been a guest's disk, which the host's kernel does not mount";
+        Err(self.unsupported(why).hint("use its files in a guest"))
+    }
+
     /// Opens the root folder of its files. For a disk that is a mount which nobody
     /// else sees and which ends with the descriptor.
     ///
     /// # Errors
-    /// The folder is gone (`o=bind`), or those of [`open_disk`].
+    /// The folder is gone (`o=bind`), it has been a guest's disk, or those of
+    /// [`open_disk`].
     pub fn open(&self) -> Result<OwnedFd> {
+        self.refuse_given()?;
         match &self.data {
             Data::Folder(path) => {
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -115,8 +133,9 @@ impl Held {
     /// namespace; not for volumes with [`Data::Folder`].
     ///
     /// # Errors
-    /// Those of [`mount_disk`].
+    /// It has been a guest's disk, or those of [`mount_disk`].
     pub fn mount(&self, target: &Path, readonly: bool) -> Result<()> {
+        self.refuse_given()?;
         match &self.data {
             Data::Folder(_) => Err(self.unsupported("has no disk to mount")),
             Data::Disk { image, .. } => mount_disk(image, target, readonly),
@@ -126,7 +145,8 @@ impl Held {
     /// Opens the image of a block volume for a machine. The file carries a lock that
     /// lives as long as the machine has the descriptor (or a copy), even when the
     /// supervisor was killed: until then nobody else gets the disk. Mounts of a
-    /// supervisor that has just ended are waited for.
+    /// supervisor that has just ended are waited for. One that can be written to is
+    /// never mounted by the host again.
     ///
     /// # Errors
     /// Not a block volume, or still mounted or in a machine after ten seconds.
@@ -136,7 +156,14 @@ impl Held {
                 image,
                 exclusive: true,
                 ..
-            } => open_image(image, Mode::Exclusive, !readonly, LET_GO),
+            } => {
+                if !readonly && !self.is_given() {
+                    let path = self.folder.join(GIVEN);
+                    File::create(&path).map_err(|error| Error::io("make", &path, error))?;
+                    sync_folder(&self.folder)?;
+                }
+                open_image(image, Mode::Exclusive, !readonly, LET_GO)
+            }
             _ => Err(self.unsupported("is shared: no machine can have it as a disk")),
         }
     }

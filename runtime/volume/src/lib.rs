@@ -7,6 +7,7 @@
 //! ROOT/volumes/NAME/record.json what it is ([`record`])
 //!                   _data/      its files, or empty when they are in `disk.ext4`
 //!                   disk.ext4   sparse ext4 image (`size=`, `block=`)
+//!                   given       a guest could write to the disk: never mounted again
 //!                   use.lock    flock: shared by users, exclusive for a block volume's one
 //!                   users/ID    flock: held by the instance with this id
 //!                   fill.lock   flock: held while content is put in ([`fill`])

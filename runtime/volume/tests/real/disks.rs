@@ -160,11 +160,18 @@ fn a_block_volume_has_one_owner_and_one_kernel() {
         std::thread::sleep(std::time::Duration::from_millis(300));
         drop(machine);
     });
-    let data = two.open().unwrap();
-    let text = fs::read_to_string(path(&data).join("x")).unwrap();
-    drop(data);
+    // Waited for; and what a guest could write to is not mounted by this kernel.
+    let disk = two.disk(false).unwrap();
     late.join().unwrap();
-    assert_eq!(text, "from here");
+    drop(disk);
+    for refused in [
+        two.open().map(drop),
+        two.mount(base.dir.path(), true),
+        base.volumes.export("pg", std::io::sink()),
+    ] {
+        let error = refused.unwrap_err();
+        assert_eq!(error.kind, Kind::Unsupported, "{error}");
+    }
     drop(two);
     base.volumes.remove("pg", |_| Vec::new()).unwrap();
 }
