@@ -14,6 +14,10 @@ use crate::workload::Network;
 pub struct Neighbour {
     /// Its network namespace.
     pub namespace: OwnedFd,
+    /// Its host name, which belongs to its addresses.
+    pub hostname: String,
+    /// Its domain name.
+    pub domainname: Option<String>,
     /// Its addresses.
     pub addresses: Vec<IpAddr>,
     /// Its networks' name servers.
@@ -42,6 +46,8 @@ impl Neighbour {
         let namespace = super::namespace_of(pid).map_err(|_| refused("it has just ended"))?;
         let mut neighbour = Neighbour {
             namespace,
+            hostname: workload.hostname.clone(),
+            domainname: workload.domainname.clone(),
             addresses: Vec::new(),
             nameservers: Vec::new(),
         };

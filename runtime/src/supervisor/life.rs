@@ -1,5 +1,6 @@
 //! An instance's life from `Launch` to rest.
 
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use isola_volume::Volumes;
@@ -12,7 +13,7 @@ use crate::error::Result;
 use crate::links::Links;
 use crate::state::{State, now_ms};
 use crate::storage::Storage;
-use crate::workload::{Surroundings, WallCapabilities, sandbox_spec};
+use crate::workload::{Surroundings, WallCapabilities, Workload, sandbox_spec};
 
 use super::{MAIN, Phase, Supervisor, restart};
 
@@ -72,7 +73,7 @@ impl Supervisor {
         self.input = super::Input::default();
         self.owed = 0;
         let surroundings = self.surroundings();
-        let mut spec = sandbox_spec(&self.record.workload, &surroundings);
+        let mut spec = sandbox_spec(&self.workload(), &surroundings);
         if self.hold {
             spec.process.program = Program::Idle;
             spec.process.terminal = None;
@@ -83,6 +84,23 @@ impl Supervisor {
             spec: Box::new(spec),
         });
         Ok(())
+    }
+
+    /// The workload, with the names of the instance whose network it shares.
+    fn workload(&self) -> Cow<'_, Workload> {
+        let own = &self.record.workload;
+        let links = self.links.borrow();
+        let Some(neighbour) = links.neighbour() else {
+            return Cow::Borrowed(own);
+        };
+        let mut workload = own.clone();
+        let variable = format!("HOSTNAME={}", own.hostname);
+        for text in workload.env.iter_mut().filter(|text| **text == variable) {
+            *text = format!("HOSTNAME={}", neighbour.hostname);
+        }
+        workload.hostname = neighbour.hostname.clone();
+        workload.domainname = neighbour.domainname.clone();
+        Cow::Owned(workload)
     }
 
     fn surroundings(&self) -> Surroundings {
