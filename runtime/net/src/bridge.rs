@@ -58,6 +58,16 @@ fn build(socket: &mut Socket, network: &Network, index: u32) -> Result<Vec<Notic
     sysctl::forward(network.v6().is_some())
 }
 
+/// Where the firewall sees bridged packets, too (br_netfilter, which other container
+/// tools load), the bridge itself translates a packet that a member sends to one of its
+/// own published ports, and has to send it back where it came from.
+pub(crate) fn port(socket: &mut Socket, index: u32) -> Result<()> {
+    match sysctl::filters_bridged() {
+        true => Ok(socket.set_hairpin(index, true)?),
+        false => Ok(()),
+    }
+}
+
 /// Removes the bridge, if it is there.
 pub(crate) fn down(socket: &mut Socket, network: &Network) -> Result<()> {
     match socket.link(&network.bridge)? {

@@ -7,6 +7,7 @@ use isola_proto::Interface;
 use sha2::{Digest, Sha256};
 
 use crate::attach::Attached;
+use crate::bridge;
 use crate::error::Result;
 use crate::record::Network;
 
@@ -29,7 +30,7 @@ pub fn veth(
     // Before the link is there: else a neighbour could be quicker.
     in_namespace(namespace, refuse_router_advertisements)??;
     let name = veth_name(&lease.instance, &network.id);
-    socket.add_veth(&Veth {
+    let port = socket.add_veth(&Veth {
         name: &name,
         master: Some(attached.bridge),
         mtu: network.mtu,
@@ -37,6 +38,7 @@ pub fn veth(
         mac: lease.mac,
         namespace,
     })?;
+    bridge::port(&mut socket, port)?;
     Ok(lease.interface(network, interface, None, default_routes))
 }
 

@@ -66,6 +66,14 @@ pub(crate) fn bridge(name: &str, v6: bool, internal: bool) -> Result<()> {
     Ok(())
 }
 
+/// Whether packets between ports of a bridge go through the firewall.
+pub(crate) fn filters_bridged() -> bool {
+    ["iptables", "ip6tables"].iter().any(|family| {
+        let path = format!("/proc/sys/net/bridge/bridge-nf-call-{family}");
+        fs::read_to_string(path).is_ok_and(|text| text.trim() != "0")
+    })
+}
+
 /// Writes a value if it is another; tells whether it was.
 fn set(path: &Path, value: &str) -> Result<bool> {
     let old = match fs::read_to_string(path) {

@@ -75,7 +75,9 @@ pub fn connect(tap: u32, bridge: u32, mtu: Option<u32>) -> Result<()> {
         mtu,
         ..LinkChange::default()
     };
-    Ok(Socket::route()?.set_link(tap, &change)?)
+    let mut socket = Socket::route()?;
+    socket.set_link(tap, &change)?;
+    crate::bridge::port(&mut socket, tap)
 }
 
 /// Takes a tap from its bridge and brings it down.

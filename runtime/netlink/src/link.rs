@@ -205,6 +205,25 @@ impl Socket {
             .map_err(|refusal| refusal.of(what))
     }
 
+    /// Lets a bridge send what a port brings back through the same port, or not
+    /// (bridge_slave `hairpin` of ip-link(8)).
+    ///
+    /// # Errors
+    /// It is no port of a bridge, or the kernel refused.
+    pub fn set_hairpin(&mut self, index: u32, on: bool) -> Result<()> {
+        let mut header = Ifinfomsg::new();
+        header.ifi_index = index as i32;
+        let mut message = Message::new(libc::RTM_NEWLINK, 0, header.as_slice());
+        PushLinkAttrs::new(message.attributes())
+            .nested_linkinfo()
+            .nested_slave_data_bridge()
+            .push_mode(on.into())
+            .end_nested()
+            .end_nested();
+        self.acknowledged(message)
+            .map_err(|refusal| refusal.of(format!("let the port of number {index} answer itself")))
+    }
+
     /// Deletes a link; one that is gone already is no error.
     ///
     /// # Errors
