@@ -3,6 +3,7 @@
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::PathBuf;
 
 use isola_images::{LayerFormat, Store};
@@ -10,6 +11,7 @@ use isola_kernel::Kernels;
 use isola_net::Networks;
 use isola_proto::ProcessSpec;
 use isola_runtime::config::Config;
+use isola_runtime::control::Control;
 use isola_runtime::engine::{Engine, Instance};
 use isola_runtime::rootfs::probe_erofs;
 use isola_runtime::workload::{ExecOptions, HostFacts, UserMount, exec_spec};
@@ -172,6 +174,18 @@ impl Context {
             }
         }
         Ok(exit)
+    }
+
+    /// Tells what a start has changed about the host.
+    pub(crate) fn notices(&self, control: &Control) {
+        for notice in control.notices() {
+            let text = match self.json {
+                true => serde_json::json!({ "notice": notice }).to_string(),
+                false => format!("notice: {notice}"),
+            };
+            // Nobody is left to hear about a failure of this.
+            let _ = writeln!(std::io::stderr(), "{text}");
+        }
     }
 
     /// Tells about a failure that does not end the command.

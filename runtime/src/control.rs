@@ -145,6 +145,7 @@ pub enum Command {
 pub struct Control {
     conn: Conn,
     next_channel: u32,
+    notices: Vec<String>,
 }
 
 impl Control {
@@ -158,6 +159,7 @@ impl Control {
         Ok(Control {
             conn,
             next_channel: 1,
+            notices: Vec::new(),
         })
     }
 
@@ -167,6 +169,15 @@ impl Control {
     /// Nobody listens: the instance does not run.
     pub fn connect(instance: &InstancePaths) -> io::Result<UnixStream> {
         connect(instance)
+    }
+
+    /// What the start has changed about the host, for its owner.
+    pub fn notices(&self) -> &[String] {
+        &self.notices
+    }
+
+    pub(crate) fn set_notices(&mut self, notices: Vec<String>) {
+        self.notices = notices;
     }
 
     /// A channel that this client has not used yet.

@@ -63,6 +63,7 @@ fn run_instance(args: &Args, context: &Context) -> Result<Exit> {
         Ok(started) => started,
         Err(error) => return Err(not_started(&instance, error.into(), context)),
     };
+    context.notices(&control);
     if args.detach {
         print_line(&instance.record.id)?;
         return Ok(Exit::OK);

@@ -42,7 +42,8 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<Exit> {
         let instance = engine.find(key)?;
         // As with Docker, one that runs is no error.
         if !instance.status.state.is_live() {
-            engine.start(&instance, Launch::default())?;
+            let (control, _) = engine.start(&instance, Launch::default())?;
+            context.notices(&control);
         }
         print_line(key)
     })
@@ -66,6 +67,7 @@ fn attached(args: &Args, context: &Context) -> Result<Exit> {
         size: workload.tty.then(terminal::size).flatten(),
     };
     let (mut control, channel) = context.engine()?.start(&instance, launch)?;
+    context.notices(&control);
     let session = Session {
         channel,
         tty: workload.tty,

@@ -11,6 +11,7 @@ mod volumes;
 pub use create::Create;
 pub use remove::{hide_files, remove_files};
 pub use spawn::helper;
+pub(crate) use talk::NOTICE;
 pub use talk::{Launch, Session};
 pub use volumes::remove_own_volumes;
 

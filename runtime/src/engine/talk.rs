@@ -9,6 +9,9 @@ use crate::state::State;
 
 use super::{Engine, Instance};
 
+/// How a line of a supervisor begins that is meant for the host's owner.
+pub(crate) const NOTICE: &str = "isola-supervisor: notice: ";
+
 /// How an instance is started.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Launch {
@@ -48,6 +51,7 @@ impl Engine {
                 format!("no such instance: {name}"),
             ));
         };
+        let said = self.supervisor_said(&instance);
         let mut control = Control::over(self.spawn_supervisor(&instance, lock)?)?;
         let channel = control.channel();
         let Launch {
@@ -62,7 +66,12 @@ impl Engine {
             hold,
             size,
         }) {
-            Ok(Event::Started { .. }) => Ok((control, channel)),
+            Ok(Event::Started { .. }) => {
+                if self.supervisor_said(&instance) > said {
+                    control.set_notices(self.notices(&instance, said));
+                }
+                Ok((control, channel))
+            }
             Ok(other) => Err(Error::new(
                 Kind::System,
                 format!("the supervisor answered {other:?} to a start"),
@@ -70,6 +79,20 @@ impl Engine {
             Err(error) if is_gone(&error) => Err(self.why_gone(&instance, error)),
             Err(error) => Err(error),
         }
+    }
+
+    /// Bytes that supervisors of the instance have written in words.
+    fn supervisor_said(&self, instance: &Instance) -> usize {
+        let log = std::fs::metadata(self.files(instance).supervisor_log());
+        log.map_or(0, |log| usize::try_from(log.len()).unwrap_or(usize::MAX))
+    }
+
+    /// The notices among them from there on.
+    fn notices(&self, instance: &Instance, from: usize) -> Vec<String> {
+        let text = std::fs::read(self.files(instance).supervisor_log()).unwrap_or_default();
+        let text = String::from_utf8_lossy(text.get(from..).unwrap_or_default());
+        let notices = text.lines().filter_map(|line| line.strip_prefix(NOTICE));
+        notices.map(str::to_owned).collect()
     }
 
     /// What a supervisor that died before it could answer has written last.

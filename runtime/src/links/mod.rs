@@ -25,7 +25,7 @@ use isola_net::{Attached, InstanceRef, Network as NetworkRecord, Networks};
 
 pub use neighbour::Neighbour;
 
-use crate::engine::{Engine, helper};
+use crate::engine::{Engine, NOTICE, helper};
 use crate::error::{Error, Kind, Result};
 use crate::state::{Lock, Paths, Record};
 use crate::workload::{Attachment, Network};
@@ -171,7 +171,7 @@ impl Links {
             .networks()?
             .attach(network, &self.instance, &asked, &alive)?;
         for notice in &attached.notices {
-            eprintln!("isola-supervisor: notice: {notice}");
+            eprintln!("{NOTICE}{notice}");
         }
         let interface = self.free_name();
         // In the list first: what comes now and fails is given back with it.
