@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use isola_proto::message::GuestSpec;
 use isola_proto::{ErrorKind, Failure};
+use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount};
 
 use super::setup;
@@ -94,8 +95,21 @@ pub(super) fn mount_device(
     let node = format!("/dev/{device}");
     await_some(PATIENCE, || fs::metadata(&node))
         .map_err(|error| setup(format!("the block device {device} did not come: {error}")))?;
-    mount(node.as_str(), target, kind, flags, None)
-        .map_err(|error| setup(format!("can't mount the {kind} on {device}: {error}")))
+    // A disk that can't be written to is refused without this flag.
+    let fixed = fs::read_to_string(format!("/sys/class/block/{device}/ro"))
+        .is_ok_and(|text| text.trim() == "1");
+    let flags = match fixed {
+        true => flags | MountFlags::RDONLY,
+        false => flags,
+    };
+    mount(node.as_str(), target, kind, flags, None).map_err(|error| {
+        // ext4 would first have to finish what its last user could not.
+        let why = match fixed && error == Errno::ROFS {
+            true => "it was not unmounted, and has to be used writable once".to_owned(),
+            false => error.to_string(),
+        };
+        setup(format!("can't mount the {kind} on {device}: {why}"))
+    })
 }
 
 /// Makes the overlay's folders. The upper folder is the root that processes see,
