@@ -77,7 +77,10 @@ fn networks_are_made_listed_and_removed(env: &Env) {
     create(env, "third", &["--label", "team=b"]);
     let pruned = ["network", "prune", "-f", "--filter", "label=team=b"];
     let pruned = env.isola(pruned).ok().stdout;
-    assert!(pruned.contains("second") && pruned.contains("third"), "{pruned}");
+    assert!(
+        pruned.contains("second") && pruned.contains("third"),
+        "{pruned}"
+    );
     assert_eq!(env.isola(["network", "ls", "-q"]).ok().stdout, "");
 }
 
@@ -89,7 +92,17 @@ fn networks_that_can_not_be(env: &Env) {
             .fails(1, why);
     };
     refused(&["lan"], "lan");
-    for name in ["../x", "", "a b", "-x", "host", "none", "default", "bridge", "container"] {
+    for name in [
+        "../x",
+        "",
+        "a b",
+        "-x",
+        "host",
+        "none",
+        "default",
+        "bridge",
+        "container",
+    ] {
         env.isola(["network", "create", "--", name]).exits(1);
     }
     for (options, why) in [
@@ -106,13 +119,22 @@ fn networks_that_can_not_be(env: &Env) {
         (&["--subnet=10.1.0.0/31"], "small"),
         (&["--subnet=127.0.0.0/16"], "127.0.0.0/16"),
         (&["--subnet=224.0.0.0/16"], "224.0.0.0/16"),
-        (&["--subnet=10.1.0.0/24", "--subnet=10.2.0.0/24"], "one subnet"),
+        (
+            &["--subnet=10.1.0.0/24", "--subnet=10.2.0.0/24"],
+            "one subnet",
+        ),
         // Not of the subnet.
         (&["--gateway=10.1.0.1"], "--subnet"),
         (&["--subnet=10.1.0.0/24", "--gateway=10.2.0.1"], "10.2.0.1"),
-        (&["--subnet=10.1.0.0/24", "--gateway=10.1.0.255"], "10.1.0.255"),
+        (
+            &["--subnet=10.1.0.0/24", "--gateway=10.1.0.255"],
+            "10.1.0.255",
+        ),
         (&["--subnet=10.1.0.0/24", "--gateway=x"], "x"),
-        (&["--subnet=10.1.0.0/24", "--ip-range=10.2.0.0/25"], "10.2.0.0/25"),
+        (
+            &["--subnet=10.1.0.0/24", "--ip-range=10.2.0.0/25"],
+            "10.2.0.0/25",
+        ),
         (&["--ip-range=10.2.0.0/25"], "--subnet"),
         // Unknown.
         (&["--driver=macvlan"], "macvlan"),
@@ -146,13 +168,19 @@ fn unknown_networks_are_an_error(env: &Env) {
         .fails(125, "../x");
     env.isola(["network", "rm", "-f", "nosuch"]).ok();
     assert_eq!(
-        env.isola(["ps", "-aq", "--format", "{{.Names}}"]).ok().stdout,
+        env.isola(["ps", "-aq", "--format", "{{.Names}}"])
+            .ok()
+            .stdout,
         "aa\n"
     );
 }
 
 fn hosts_and_resolvers_are_written(env: &Env) {
-    create(env, "lan", &["--subnet", "10.9.0.0/24", "--gateway", "10.9.0.9"]);
+    create(
+        env,
+        "lan",
+        &["--subnet", "10.9.0.0/24", "--gateway", "10.9.0.9"],
+    );
     let options = [
         "--network",
         "lan",
@@ -275,11 +303,18 @@ fn a_killed_name_server_comes_back(env: &Env) {
         until("names are found", || {
             dns_found(env, "bb", "aa") && dns_found(env, "aa", "bb")
         });
-        let relayed = || env.host().inside(|| wire::ask_tcp(to, wire::SILENCE)).is_ok();
+        let relayed = || {
+            env.host()
+                .inside(|| wire::ask_tcp(to, wire::SILENCE))
+                .is_ok()
+        };
         until("what it relays is reached", relayed);
     }
     let all = env.host().processes();
-    let count = all.iter().filter(|line| line.contains("isola-netd")).count();
+    let count = all
+        .iter()
+        .filter(|line| line.contains("isola-netd"))
+        .count();
     assert_eq!(count, 1, "{all:?}");
 }
 

@@ -201,7 +201,10 @@ fn addresses_are_as_asked(env: &Env) {
 fn several_networks_at_once(env: &Env) {
     create(env, "front", &["--subnet", "10.8.1.0/24"]);
     create(env, "back", &["--subnet", "10.8.2.0/24", "--internal"]);
-    let words = [CONTAINER, &["--network", "front", "--network-alias", "peer"]];
+    let words = [
+        CONTAINER,
+        &["--network", "front", "--network-alias", "peer"],
+    ];
     env.ready("ff", &words.concat(), &["probe", "serve", "tcp:80"]);
     let words = [CONTAINER, &["--network", "back", "--network-alias", "pal"]];
     env.ready("bb", &words.concat(), &["probe", "serve", "tcp:80"]);
@@ -245,6 +248,7 @@ fn connected_and_disconnected_while_it_runs(env: &Env) {
         let shown = env.exec("aa", &["ip", "addr", "show", "eth1"]).ok().stdout;
         assert!(shown.contains(round), "{shown}");
         assert_eq!(dns(env, "bb", &["new"]), format!("NoError {round}"));
+        assert!(dns(env, "aa", &["bb"]).starts_with("NoError 10.8.4."));
         let to = address(env, "bb", "late");
         assert_eq!(ask(env, "aa", "tcp", &format!("{to}:80")), round);
         assert_eq!(ask(env, "bb", "tcp", &format!("{round}:80")), to);
@@ -254,6 +258,7 @@ fn connected_and_disconnected_while_it_runs(env: &Env) {
         let links = env.exec("aa", &["ip", "addr"]).ok().stdout;
         assert!(!links.contains("10.8.4."), "{links}");
         assert!(!dns(env, "bb", &["new"]).starts_with("NoError"));
+        assert!(!dns(env, "aa", &["bb"]).starts_with("NoError"));
         no_way(env, "bb", &format!("{round}:80"));
     }
     env.isola(["network", "disconnect", "late", "aa"])
@@ -276,7 +281,15 @@ fn connected_and_disconnected_while_it_stands(env: &Env) {
     create(env, "lan", &["--subnet", "10.8.3.0/24"]);
     create(env, "late", &["--subnet", "10.8.4.0/24"]);
     env.isola([
-        "create", "--name", "aa", "--network", "lan", "box", "ip", "-o", "addr",
+        "create",
+        "--name",
+        "aa",
+        "--network",
+        "lan",
+        "box",
+        "ip",
+        "-o",
+        "addr",
     ])
     .ok();
     env.isola(["network", "connect", "--ip", "10.8.4.9", "late", "aa"])
@@ -358,7 +371,10 @@ fn networks_that_no_guest_can_have(env: &Env) {
     for network in ["host", "container:aa"] {
         let output = env.run(&["--network", network], &["true"]).exits(125);
         let line = output.stderr.lines().next().unwrap();
-        assert!(line.starts_with("error:") && line.contains(network), "{line}");
+        assert!(
+            line.starts_with("error:") && line.contains(network),
+            "{line}"
+        );
     }
 }
 
@@ -388,7 +404,14 @@ fn the_hosts_own_network(env: &Env) {
 
 fn a_restart_keeps_names_and_addresses(env: &Env) {
     create(env, "lan", &["--subnet", "10.8.6.0/24"]);
-    let options = ["--network", "lan", "--ip", "10.8.6.60", "-p", "127.0.0.1:8080:80"];
+    let options = [
+        "--network",
+        "lan",
+        "--ip",
+        "10.8.6.60",
+        "-p",
+        "127.0.0.1:8080:80",
+    ];
     env.ready("aa", &options, &["probe", "serve", "tcp:80"]);
     let options = [CONTAINER, &["--network", "lan"]].concat();
     env.detached("bb", &options, &["sleep", "1000"]);
@@ -415,7 +438,10 @@ fn a_killed_supervisor_gives_all_back(env: &Env) {
     create(env, "lan", &["--subnet", "10.8.7.0/29"]);
     let options = ["--network", "lan", "--ip", "10.8.7.2", "-p", "8080:80"];
     env.ready("aa", &options, &["probe", "serve", "tcp:80"]);
-    let pid: i32 = env.inspect("aa", "{{.State.SupervisorPid}}").parse().unwrap();
+    let pid: i32 = env
+        .inspect("aa", "{{.State.SupervisorPid}}")
+        .parse()
+        .unwrap();
     let pid = rustix::process::Pid::from_raw(pid).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
     isola_tests::until("exited", || {

@@ -112,7 +112,9 @@ fn relayed_where_the_kernel_can_not_translate(env: &Env) {
         Wall::Emulated => 3_000_001,
         _ => 20_000_001,
     };
-    let sent = env.host().inside(|| isola_tests::wire::send_bytes(to, count));
+    let sent = env
+        .host()
+        .inside(|| isola_tests::wire::send_bytes(to, count));
     assert_eq!(sent, Ok(()));
 }
 
@@ -131,7 +133,9 @@ fn ranges_and_choices(env: &Env) {
     ];
     // The first of a choice is taken.
     let taken = env.host().inside(|| TcpListener::bind("0.0.0.0:7010"));
-    let ports = ["tcp:80", "tcp:81", "tcp:82", "tcp:83", "tcp:84", "udp:85", "udp:86"];
+    let ports = [
+        "tcp:80", "tcp:81", "tcp:82", "tcp:83", "tcp:84", "udp:85", "udp:86",
+    ];
     env.ready("aa", &options, &[&["probe", "serve"][..], &ports].concat());
     let port = |inner: &str| -> u16 {
         let text = env.isola(["port", "aa", inner]).ok().stdout;
@@ -145,7 +149,9 @@ fn ranges_and_choices(env: &Env) {
         assert!(here(env, "127.0.0.1", port(inner)).is_ok(), "{inner}");
     }
     for outer in [7020, 7021] {
-        let seen = env.host().inside(|| ask_udp(at("127.0.0.1", outer), PATIENCE));
+        let seen = env
+            .host()
+            .inside(|| ask_udp(at("127.0.0.1", outer), PATIENCE));
         assert!(seen.is_ok(), "{outer}: {seen:?}");
     }
     assert!(port("83") > 1023);
@@ -176,10 +182,24 @@ fn exposed_ports_are_published_at_once(env: &Env) {
     let change = ["--change", "EXPOSE 80 53/udp", "--change", "ENV PATH=/bin"];
     env.isola_with([&["import"], &change[..], &["-", "open"]].concat(), &layer)
         .ok();
-    let words = ["run", "-d", "--name=aa", "-P", "--expose=90-91", "-p", "7090:90", "open"];
+    let words = [
+        "run",
+        "-d",
+        "--name=aa",
+        "-P",
+        "--expose=90-91",
+        "-p",
+        "7090:90",
+        "open",
+    ];
     env.isola([&words[..], &["sleep", "1000"]].concat()).ok();
     let ports = env.isola(["port", "aa"]).ok().stdout;
-    for inner in ["80/tcp -> ", "53/udp -> ", "91/tcp -> ", "90/tcp -> 0.0.0.0:7090"] {
+    for inner in [
+        "80/tcp -> ",
+        "53/udp -> ",
+        "91/tcp -> ",
+        "90/tcp -> 0.0.0.0:7090",
+    ] {
         assert!(ports.contains(inner), "{inner}: {ports}");
     }
     assert_eq!(ports.matches("90/tcp ->").count(), 2, "{ports}");
@@ -193,7 +213,12 @@ fn a_port_in_use_is_an_error_before_anything_starts(env: &Env) {
     let udp = env.host().inside(|| UdpSocket::bind("0.0.0.0:8053"));
     let marker = env.files();
     let mount = format!("{}:/host", marker.display());
-    for port in ["8080:80", "127.0.0.1:8080:80", "8053:53/udp", "8078-8081:70-73"] {
+    for port in [
+        "8080:80",
+        "127.0.0.1:8080:80",
+        "8053:53/udp",
+        "8078-8081:70-73",
+    ] {
         let words = ["touch", "/host/ran"];
         let options = ["-v", &mount, "-p", "9090:90", "-p", port];
         env.run(&options, &words).fails(125, "in use");

@@ -29,16 +29,36 @@ fn sh(env: &Env, name: &str, script: &str) -> String {
 fn what_one_writes_the_other_sees(env: &Env) {
     pair(env);
     for (one, other) in [("aa", "bb"), ("bb", "aa")] {
-        sh(env, one, "cd /data; echo first > file; chown app:2000 file; mkdir -p d");
-        let seen = sh(env, other, "cd /data; cat file; stat -c '%u:%g %s' file; ls");
+        sh(
+            env,
+            one,
+            "cd /data; echo first > file; chown app:2000 file; mkdir -p d",
+        );
+        let seen = sh(
+            env,
+            other,
+            "cd /data; cat file; stat -c '%u:%g %s' file; ls",
+        );
         assert_eq!(seen, "first\n1000:2000 6\nd\nfile\n", "{one} to {other}");
         // Over and over: nothing is remembered that is no longer so.
         for round in 0..5 {
-            sh(env, one, &format!("cd /data; echo {round} >> file; echo {round} > n{round}"));
-            let seen = sh(env, other, &format!("cd /data; tail -n 1 file; cat n{round}"));
+            sh(
+                env,
+                one,
+                &format!("cd /data; echo {round} >> file; echo {round} > n{round}"),
+            );
+            let seen = sh(
+                env,
+                other,
+                &format!("cd /data; tail -n 1 file; cat n{round}"),
+            );
             assert_eq!(seen, format!("{round}\n{round}\n"));
         }
-        sh(env, one, "cd /data; mv n0 moved; rm n1; echo short > file; ln n2 hard");
+        sh(
+            env,
+            one,
+            "cd /data; mv n0 moved; rm n1; echo short > file; ln n2 hard",
+        );
         let seen = sh(
             env,
             other,
@@ -157,7 +177,8 @@ fn many_shares_of_one_guest(env: &Env) {
         options.push(format!("--volume={}:/s/{number}", folder.display()));
     }
     let options: Vec<&str> = options.iter().map(String::as_str).collect();
-    let script = "for n in 0 1 2 3 4 5 6 7 8 9 10 11; do cat /s/$n/name; echo $n > /s/$n/back; done";
+    let script =
+        "for n in 0 1 2 3 4 5 6 7 8 9 10 11; do cat /s/$n/name; echo $n > /s/$n/back; done";
     let output = env.run(&options, &["sh", "-c", script]).ok().stdout;
     let expected: String = (0..12).map(|number| format!("{number}\n")).collect();
     assert_eq!(output, expected);

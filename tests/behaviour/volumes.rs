@@ -155,7 +155,11 @@ fn image_content_is_copied_into_empty_volumes_only(env: &Env) {
     image_with_volume(env);
     let copied = "1000 750\n/data/first 2000 604\nimage\n";
     assert_eq!(run_vol(env, &["-v", "data:/data"], SHOW), copied);
-    run_vol(env, &["-v", "data:/data"], "rm /data/first; echo own > /data/own");
+    run_vol(
+        env,
+        &["-v", "data:/data"],
+        "rm /data/first; echo own > /data/own",
+    );
     let seen = run_vol(env, &["-v", "data:/data"], "ls /data");
     assert_eq!(seen, "own\n", "a volume that has content keeps it");
     let seen = run_vol(env, &["-v", "bare:/data:nocopy"], "ls /data");
@@ -163,7 +167,10 @@ fn image_content_is_copied_into_empty_volumes_only(env: &Env) {
     let mount = "type=volume,src=long,dst=/data,volume-nocopy";
     assert_eq!(run_vol(env, &["--mount", mount], "ls /data"), "");
     // What the image has elsewhere, too; and a bind mount hides it.
-    assert_eq!(run_vol(env, &["-v", "etc:/etc"], "ls /etc/plain"), "/etc/plain\n");
+    assert_eq!(
+        run_vol(env, &["-v", "etc:/etc"], "ls /etc/plain"),
+        "/etc/plain\n"
+    );
     let files = env.files();
     let bind = format!("{}:/data", files.display());
     assert_eq!(run_vol(env, &["-v", &bind], "ls /data"), "");
@@ -225,11 +232,21 @@ fn volumes_of_other_instances(env: &Env) {
     let files = env.files();
     std::fs::write(files.join("host"), "host\n").unwrap();
     let bind = format!("{}:/bind", files.display());
-    let options = ["-v", "data:/data", "-v", "/own", "-v", &bind, "--tmpfs", "/tmpfs"];
+    let options = [
+        "-v",
+        "data:/data",
+        "-v",
+        "/own",
+        "-v",
+        &bind,
+        "--tmpfs",
+        "/tmpfs",
+    ];
     env.detached("aa", &options, &["sleep", "1000"]);
     env.exec("aa", &["sh", "-c", "echo d > /data/d; echo o > /own/o"])
         .ok();
-    let script = "cat /data/d /own/o /bind/host; test -e /tmpfs || echo none; echo w > /data/w || echo ro";
+    let script =
+        "cat /data/d /own/o /bind/host; test -e /tmpfs || echo none; echo w > /data/w || echo ro";
     let seen = sh(env, &["--volumes-from", "aa"], script);
     assert_eq!(seen, "d\no\nhost\nnone\n");
     env.exec("aa", &["cat", "/data/w"]).ok();
@@ -248,7 +265,11 @@ fn a_size_limit_holds(env: &Env) {
     assert!(output.contains("No space left"), "{output}");
     let used: u64 = output.lines().last().unwrap().trim().parse().unwrap();
     assert!((8_000..16_384).contains(&used), "{output}");
-    let seen = sh(env, &["-v", "data:/data"], "ls /data; rm /data/big; echo new > /data/new; cat /data/new");
+    let seen = sh(
+        env,
+        &["-v", "data:/data"],
+        "ls /data; rm /data/big; echo new > /data/new; cat /data/new",
+    );
     assert_eq!(seen, "big\nnew\n");
     let mount = "type=volume,src=other,dst=/data,volume-opt=size=16M,volume-label=a=b";
     let script = "df -k /data | tail -1 | awk '{print $2}'";
@@ -301,13 +322,15 @@ fn a_volume_in_use_stays(env: &Env) {
 
 fn volumes_go_out_and_come_in_as_archives(env: &Env) {
     let own = ["--isolation=container", "-v", "data:/data"];
-    let script = "echo one > /data/file; chown app /data/file; ln -s file /data/link; mkdir /data/f";
+    let script =
+        "echo one > /data/file; chown app /data/file; ln -s file /data/link; mkdir /data/f";
     sh(env, &own, script);
     let archive = env.files().join("data.tar");
     volume(env, &["export", "-o", archive.to_str().unwrap(), "data"]);
     volume(env, &["create", "copy"]);
     let bytes = std::fs::read(&archive).unwrap();
-    env.isola_with(["volume", "import", "copy", "-"], &bytes).ok();
+    env.isola_with(["volume", "import", "copy", "-"], &bytes)
+        .ok();
     let own = ["--isolation=container", "-v", "copy:/data"];
     let seen = sh(env, &own, "cat /data/link; stat -c %u /data/file; ls /data");
     assert_eq!(seen, "one\n1000\nf\nfile\nlink\n");
@@ -352,7 +375,10 @@ fn folders_and_files_of_the_host(env: &Env) {
     let seen = sh(env, &options, script);
     assert_eq!(seen, "from the host\na file\nout\nrefused\n");
     let out = files.join("folder/out").metadata().unwrap();
-    assert_eq!((out.uid(), out.gid(), out.mode() & 0o7777), (1000, 2000, 0o601));
+    assert_eq!(
+        (out.uid(), out.gid(), out.mode() & 0o7777),
+        (1000, 2000, 0o601)
+    );
     let single = std::fs::read_to_string(files.join("single")).unwrap();
     assert_eq!(single, "a file\nmore\n");
     assert!(files.join("folder/moved").exists() && !files.join("folder/in").exists());
@@ -410,20 +436,39 @@ fn mounts_that_can_not_be(env: &Env) {
         (&["--mount=type=odd,dst=/x"], "odd"),
         (&["--mount=type=volume,src=data"], "target"),
         (&["--mount=type=bind,dst=/x"], "source"),
-        (&["--mount=type=bind,src=/tmp,dst=/x,tmpfs-size=1"], "tmpfs-size"),
+        (
+            &["--mount=type=bind,src=/tmp,dst=/x,tmpfs-size=1"],
+            "tmpfs-size",
+        ),
         (&["--mount=type=tmpfs,src=x,dst=/x"], "source"),
         (&["--mount=type=tmpfs,dst=/x,tmpfs-size=x"], "tmpfs-size"),
         (&["--mount=type=tmpfs,dst=/x,tmpfs-mode=9"], "9"),
         (&["--mount=type=volume,dst=/x,odd=1"], "odd"),
-        (&["--mount=type=volume,src=data,dst=/x,volume-driver=nfs"], "nfs"),
-        (&["--mount=type=volume,src=data,dst=/x,volume-opt=nosuch=1"], "nosuch"),
-        (&["--mount=type=volume,src=data,dst=/x,readonly=maybe"], "readonly"),
-        (&["--mount=type=bind,src=/tmp,dst=/x,bind-propagation=odd"], "odd"),
+        (
+            &["--mount=type=volume,src=data,dst=/x,volume-driver=nfs"],
+            "nfs",
+        ),
+        (
+            &["--mount=type=volume,src=data,dst=/x,volume-opt=nosuch=1"],
+            "nosuch",
+        ),
+        (
+            &["--mount=type=volume,src=data,dst=/x,readonly=maybe"],
+            "readonly",
+        ),
+        (
+            &["--mount=type=bind,src=/tmp,dst=/x,bind-propagation=odd"],
+            "odd",
+        ),
         (&["--tmpfs=/x:size=x"], "size"),
     ] {
         env.run(options, &["true"]).fails(125, why);
     }
-    assert_eq!(volume(env, &["ls", "-q"]), "", "no volume was made for them");
+    assert_eq!(
+        volume(env, &["ls", "-q"]),
+        "",
+        "no volume was made for them"
+    );
 }
 
 fn a_killed_supervisor_lets_volumes_go(env: &Env) {
@@ -431,7 +476,10 @@ fn a_killed_supervisor_lets_volumes_go(env: &Env) {
     let mut options = vec!["-v", "data:/data", "-v", "small:/small"];
     let mut files = vec!["/data/x", "/small/x"];
     if env.wall().is_guest() {
-        options.extend(["--mount", "type=volume,src=disk,dst=/disk,volume-opt=block=16M"]);
+        options.extend([
+            "--mount",
+            "type=volume,src=disk,dst=/disk,volume-opt=block=16M",
+        ]);
         files.push("/disk/x");
     }
     let words = files.join(" ");

@@ -349,14 +349,11 @@ fn shared_root() -> &'static Path {
         for wall in walls() {
             // Makes the template of the guest's disk and asks what KVM can do, once.
             Output::of(
-                &mut command(folder.path(), wall, [
-                        "run",
-                        "--rm",
-                        "--network",
-                        "none",
-                        "box",
-                        "/bin/true",
-                    ]),
+                &mut command(
+                    folder.path(),
+                    wall,
+                    ["run", "--rm", "--network", "none", "box", "/bin/true"],
+                ),
                 b"",
             )
             .ok();

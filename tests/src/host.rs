@@ -20,9 +20,7 @@ use std::sync::{Mutex, OnceLock};
 use isola_netlink::{Message, Socket, Veth, configure, in_namespace};
 use isola_proto::{Interface, Mac};
 use rustix::mount::{MountPropagationFlags, mount_bind, mount_change};
-use rustix::thread::{
-    LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe,
-};
+use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 
 /// The host's own addresses on the wire.
 pub const HOST: &str = "192.0.2.1";
@@ -132,9 +130,8 @@ impl Host {
 
     fn lay_wire(&self, neighbour: &OwnedFd) {
         let mac = Mac([2, 0, 0, 0, 0, 2]);
-        let net = |address: &str, length: u8| {
-            format!("{address}/{length}").parse().expect("an address")
-        };
+        let net =
+            |address: &str, length: u8| format!("{address}/{length}").parse().expect("an address");
         self.inside(|| {
             let mut socket = Socket::route().expect("netlink");
             let wire = socket
@@ -248,7 +245,9 @@ impl Host {
         ];
         self.inside(|| {
             let mut socket = Socket::netfilter().expect("netlink");
-            socket.transaction("add a table", messages).expect("a table");
+            socket
+                .transaction("add a table", messages)
+                .expect("a table");
         });
     }
 
@@ -315,6 +314,11 @@ fn namespace() -> OwnedFd {
         unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.expect("a network namespace: not root?");
         let mut socket = Socket::route().expect("netlink");
         configure(&mut socket, &[]).expect("loopback");
+        // As on hosts that have run instances before: the first one says that it turns
+        // this on, which most tests have no interest in.
+        for switch in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+            let _ = std::fs::write(format!("/proc/sys/net/{switch}"), "1");
+        }
         File::open("/proc/thread-self/ns/net").expect("the namespace")
     });
     made.join().expect("a network namespace").into()

@@ -79,9 +79,7 @@ pub fn send_bytes(to: SocketAddr, count: usize) -> Result<(), String> {
         stream.write_all(&block).map_err(words)?;
         left -= block.len();
     }
-    stream
-        .shutdown(std::net::Shutdown::Write)
-        .map_err(words)?;
+    stream.shutdown(std::net::Shutdown::Write).map_err(words)?;
     let mut text = String::new();
     stream.read_to_string(&mut text).map_err(words)?;
     match text == sum.0.to_string() {

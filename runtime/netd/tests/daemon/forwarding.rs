@@ -56,7 +56,10 @@ fn a_members_other_networks_are_asked_first() {
     let mut plain = query("one", A);
     plain.metadata.recursion_desired = false;
     let patience = Duration::from_secs(8);
-    assert_eq!(words(send("127.0.0.1", &plain, patience)), "NoError 10.0.0.3");
+    assert_eq!(
+        words(send("127.0.0.1", &plain, patience)),
+        "NoError 10.0.0.3"
+    );
     let mut plain = query("peer.test", A);
     plain.metadata.recursion_desired = false;
     assert_eq!(words(send("127.0.0.1", &plain, patience)), "Refused");
