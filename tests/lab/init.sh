@@ -57,6 +57,7 @@ echo 'nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin' >>/etc/passwd
 echo 'root:x:0:' >/etc/group
 echo 'nogroup:x:65534:' >>/etc/group
 echo '127.0.0.1 localhost lab' >/etc/hosts
+echo 'nameserver 127.0.0.1' >/etc/resolv.conf
 echo lab >/etc/hostname
 $bb hostname lab
 $bb ip link set lo up
