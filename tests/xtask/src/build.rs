@@ -8,8 +8,15 @@ use crate::process::run;
 use crate::workspace::{Workspace, cargo};
 
 /// Packages with the programs `isola`, `isola-supervisor`, `isola-agent`,
-/// `isola-vmm`.
-const PACKAGES: &[&str] = &["isola", "isola-runtime", "isola-init", "isola-vmm"];
+/// `isola-vmm`, `isola-netd` and `isola-fsd`.
+const PACKAGES: &[&str] = &[
+    "isola",
+    "isola-runtime",
+    "isola-init",
+    "isola-vmm",
+    "isola-netd",
+    "isola-fs",
+];
 
 /// The triple of `.cargo/config.toml`: its name is part of every path.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
