@@ -18,6 +18,7 @@ behaviours![
     Container the_host_is_out_of_sight,
     Once names_that_are_none,
     Every devices_replaced_in_the_image,
+    Every the_clock_is_the_hosts,
 ];
 
 /// Imports the small image as `odd`, without the paths in `without`, with these
@@ -237,4 +238,23 @@ fn names_that_are_none(env: &Env) {
         let output = env.isola(["tag", "box", name]);
         assert_ne!(output.code, 0, "{name}");
     }
+}
+
+/// A guest has its own clock: wrong by a second, it makes files from the future.
+fn the_clock_is_the_hosts(env: &Env) {
+    env.detached("aa", &[], &["sleep", "1000"]);
+    let now = || {
+        let now = std::time::SystemTime::now();
+        now.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
+    };
+    let before = now();
+    let seen: u64 = {
+        let output = env.isola(["exec", "aa", "date", "+%s"]).ok();
+        output.stdout.trim().parse().unwrap()
+    };
+    let after = now();
+    assert!(
+        (before - 1..=after + 1).contains(&seen),
+        "{seen} is not between {before} and {after}"
+    );
 }

@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use isola_init::stream::{Conn, Peer, PollSet};
 use isola_proto::message::GuestSpec;
@@ -121,8 +121,14 @@ impl AgentLink {
                 "the guest's agent speaks version {version} of the protocol, not {VERSION}"
             ));
         } else if self.stage == Stage::Hello
-            && let Some(guest) = self.guest.take()
+            && let Some(mut guest) = self.guest.take()
         {
+            // Now: the kernel may have taken seconds to boot.
+            let now = SystemTime::now().duration_since(UNIX_EPOCH);
+            guest.time_ns = now
+                .ok()
+                .and_then(|now| u64::try_from(now.as_nanos()).ok())
+                .unwrap_or_default();
             self.conn.send(Frame::message(
                 Kind::Request,
                 &Request::Boot { id: BOOT, guest },
@@ -265,10 +271,10 @@ mod tests {
             },
         ));
         let (seen, _) = turn(&mut link, &mut agent);
-        assert!(matches!(
-            seen[0].parse::<Request>().unwrap(),
-            Request::Boot { .. }
-        ));
+        let Request::Boot { guest, .. } = seen[0].parse().unwrap() else {
+            panic!("not told to put the guest together");
+        };
+        assert_ne!(guest.time_ns, 0, "the time of now, not of before the boot");
         agent.send(Frame::message(Kind::Event, &Event::Done { id: BOOT }));
         let (seen, passed) = turn(&mut link, &mut agent);
         assert_eq!(seen[0].payload, b"early");

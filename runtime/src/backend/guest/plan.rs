@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use isola_kernel::Kernels;
 use isola_proto::message::GuestSpec;
@@ -271,15 +271,13 @@ fn guest(workload: &Workload, layers: usize) -> Result<GuestSpec> {
     let mut entropy = vec![0_u8; 64];
     getrandom::fill(&mut entropy)
         .map_err(|error| Error::new(Kind::System, format!("cannot get random bytes: {error}")))?;
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
     let cpus = workload
         .resources
         .cpus_milli
         .filter(|milli| milli % 1000 != 0);
     Ok(GuestSpec {
-        time_ns: u64::try_from(now.as_nanos()).unwrap_or(u64::MAX),
+        // Filled in by whoever sends this, after the kernel has booted.
+        time_ns: 0,
         entropy,
         layers: (1..=layers)
             .map(|number| format!("{LAYERS}{number}"))
