@@ -218,7 +218,11 @@ fn fill(held: &Held, record: &Record, files: &InstancePaths, target: &str) -> Re
         return Ok(());
     }
     let base = files.dir();
-    let (upper, work, root) = (base.join("fill-upper"), base.join("fill-work"), files.mount());
+    let (upper, work, root) = (
+        base.join("fill-upper"),
+        base.join("fill-work"),
+        files.mount(),
+    );
     match std::fs::create_dir(&root) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
             return Err(Error::io("make the folder", &root, error));
@@ -260,7 +264,8 @@ fn copy_from(held: &Held, root: &Path, target: &str, data: &OwnedFd) -> Result<(
 }
 
 fn is_empty(folder: &OwnedFd) -> Result<bool> {
-    let failed = |error: rustix::io::Errno| Error::system("read a volume", std::io::Error::from(error));
+    let failed =
+        |error: rustix::io::Errno| Error::system("read a volume", std::io::Error::from(error));
     let mut entries = rustix::fs::Dir::read_from(folder).map_err(failed)?;
     Ok(!entries.any(|entry| {
         entry.is_ok_and(|entry| !matches!(entry.file_name().to_bytes(), b"." | b".."))

@@ -214,14 +214,21 @@ impl Sandbox for ContainerSandbox {
                 "the container has no network namespace of its own yet",
             )
         })?;
-        let made = veth(&link.attached, netns.as_fd(), &link.interface, default_routes);
+        let made = veth(
+            &link.attached,
+            netns.as_fd(),
+            &link.interface,
+            default_routes,
+        );
         Ok(made?)
     }
 
     fn replug(&mut self, link: &Link) -> Result<Interface> {
         let attached = &link.attached;
         let network = &attached.network;
-        Ok(attached.lease.interface(network, &link.interface, None, true))
+        Ok(attached
+            .lease
+            .interface(network, &link.interface, None, true))
     }
 
     fn unplug(&mut self, _: &Link) -> Result<Option<Interface>> {

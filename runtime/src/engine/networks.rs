@@ -54,7 +54,10 @@ impl Engine {
         let networks = Networks::open(self.paths.root())?;
         // One that was removed by force is still known by its name.
         let network = networks.find(key).ok();
-        let id = network.as_ref().map_or(key, |network| &network.id).to_owned();
+        let id = network
+            .as_ref()
+            .map_or(key, |network| &network.id)
+            .to_owned();
         let connected = |it: &Attachment| it.network == key || is(&networks, it, &id);
         if !bridged(&instance.record)?.iter().any(connected) {
             let name = &instance.record.name;
@@ -65,10 +68,7 @@ impl Engine {
         }
         if instance.status.state.is_live() {
             let network = id.clone();
-            let asked = self.simple(instance, |channel| Command::Disconnect {
-                channel,
-                network,
-            });
+            let asked = self.simple(instance, |channel| Command::Disconnect { channel, network });
             if !force {
                 asked?;
             }

@@ -192,7 +192,11 @@ impl Engine {
         self.simple(instance, |channel| Command::Unpause { channel })
     }
 
-    pub(super) fn simple(&self, instance: &Instance, command: impl FnOnce(u32) -> Command) -> Result<()> {
+    pub(super) fn simple(
+        &self,
+        instance: &Instance,
+        command: impl FnOnce(u32) -> Command,
+    ) -> Result<()> {
         let mut control = self.connect(instance)?;
         let channel = control.channel();
         control.ask(&command(channel)).map(drop)

@@ -133,7 +133,15 @@ impl Engine {
 /// # Errors
 /// One can't be removed.
 pub fn remove_own_volumes(root: &std::path::Path, record: &Record) -> Result<()> {
-    let any = |mount: &UserMount| matches!(mount, UserMount::Volume { anonymous: true, .. });
+    let any = |mount: &UserMount| {
+        matches!(
+            mount,
+            UserMount::Volume {
+                anonymous: true,
+                ..
+            }
+        )
+    };
     if !record.workload.mounts.iter().any(any) {
         return Ok(());
     }

@@ -299,7 +299,10 @@ impl Links {
 
     /// Addresses, first network first.
     pub fn addresses(&self) -> Vec<IpAddr> {
-        let own = self.links.iter().map(|link| link.attached.lease.addresses());
+        let own = self
+            .links
+            .iter()
+            .map(|link| link.attached.lease.addresses());
         match &self.neighbour {
             Some(neighbour) => neighbour.addresses.clone(),
             None => own.flatten().collect(),
@@ -396,7 +399,10 @@ impl Links {
         self.rejoin_at = match self.rejoin_at {
             None => Some(now + Duration::from_millis(20)),
             Some(_) => {
-                let members = self.links.iter_mut().filter_map(|link| link.member.as_mut());
+                let members = self
+                    .links
+                    .iter_mut()
+                    .filter_map(|link| link.member.as_mut());
                 let tried: Vec<_> = members.map(Member::rejoin).collect();
                 let failed = tried.into_iter().filter_map(std::result::Result::err);
                 let failed: Vec<_> = failed.collect();

@@ -39,7 +39,10 @@ impl Neighbour {
         if crate::workload::WallCapabilities::of(workload.isolation).own_kernel {
             return Err(refused("it is a guest's, behind a kernel of its own"));
         }
-        let pid = instance.status.pid.filter(|_| instance.status.state.is_live());
+        let pid = instance
+            .status
+            .pid
+            .filter(|_| instance.status.state.is_live());
         let pid = pid.ok_or_else(|| {
             refused("it does not run").hint(format!("start it with `isola start {key}`"))
         })?;

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
-use isola_volume::Volumes;
 use isola_proto::{ErrorKind, Event, ExitStatus, Failure, Program, Request};
+use isola_volume::Volumes;
 
 use crate::backend::{self, LaunchContext, SandboxEnd};
 use crate::cgroup::Cgroup;

@@ -1,9 +1,11 @@
 //! A container without engine and supervisor.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::process::Command;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -14,10 +16,12 @@ use isola_proto::{
 };
 use isola_runtime::backend::{Backend, Container, LaunchContext, Sandbox};
 use isola_runtime::cgroup::Cgroup;
+use isola_runtime::links::Links;
 use isola_runtime::rootfs::RootLayer;
 use isola_runtime::state::{InstancePaths, Paths, Record};
+use isola_runtime::storage::Storage;
 use isola_runtime::workload::{
-    Isolation, LogOptions, Network, Resources, Restart, Security, Workload,
+    Dns, Isolation, LogOptions, Network, Resources, Restart, Security, Workload,
 };
 
 /// Nothing here takes longer, even on a machine that is busy.
@@ -74,6 +78,9 @@ pub(crate) fn workload() -> Workload {
         resources: Resources::default(),
         disk: None,
         network: Network::None,
+        dns: Dns::default(),
+        ports: Vec::new(),
+        exposed_ports: Vec::new(),
         restart: Restart::No,
         auto_remove: false,
         labels: BTreeMap::new(),
@@ -198,10 +205,14 @@ impl Bench {
     }
 
     pub(crate) fn put_up(&mut self) -> Result<(), isola_runtime::Error> {
+        let root = Paths::new(self.folder.path());
+        let links = Rc::new(RefCell::new(Links::none(&root, &self.record)));
         let context = LaunchContext {
             record: &self.record,
             paths: &self.paths,
             cgroup: &self.cgroup,
+            links: &links,
+            storage: &Storage::default(),
         };
         self.sandbox = Some(Container.launch(&context)?);
         Ok(())

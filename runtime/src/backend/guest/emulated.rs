@@ -247,7 +247,10 @@ fn arguments(qemu: &Path, plan: &Plan, vmdk: &Path, devices: &Devices) -> Vec<St
     flag("initrd", text(seen(&plan.initramfs)));
     flag("append", plan.cmdline.clone());
     flag("display", "none".to_owned());
-    flag("chardev", format!("socket,id=console,fd={}", devices.console));
+    flag(
+        "chardev",
+        format!("socket,id=console,fd={}", devices.console),
+    );
     flag("serial", "chardev:console".to_owned());
     flag("drive", drive("layers", vmdk, "vmdk", ",readonly=on"));
     // The guest numbers disks in the order of these lines.
@@ -297,7 +300,10 @@ fn arguments(qemu: &Path, plan: &Plan, vmdk: &Path, devices: &Devices) -> Vec<St
         // The server of shares sees the guest's memory.
         flag(
             "object",
-            format!("memory-backend-memfd,id=memory,share=on,size={}k", plan.memory / 1024),
+            format!(
+                "memory-backend-memfd,id=memory,share=on,size={}k",
+                plan.memory / 1024
+            ),
         );
         flag("machine", "memory-backend=memory".to_owned());
         flag("chardev", format!("socket,id=shares,fd={fd}"));

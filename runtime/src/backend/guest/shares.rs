@@ -105,7 +105,10 @@ mod tests {
             readonly,
         };
         let mounts = mounts(&[share("/a", false), share("/b", true)]);
-        let targets: Vec<_> = mounts.iter().map(|it| (it.target.as_str(), it.readonly)).collect();
+        let targets: Vec<_> = mounts
+            .iter()
+            .map(|it| (it.target.as_str(), it.readonly))
+            .collect();
         assert_eq!(
             targets,
             [("/proc", false), ("/shares/0", false), ("/shares/1", true)]
