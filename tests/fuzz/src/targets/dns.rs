@@ -34,6 +34,7 @@ fn network() -> (Table, NetdConfig) {
             names: vec![format!("m{number}"), "web".into()],
             addresses: vec![IpAddr::from([10, 0, 0, number])],
             dns: Vec::new(),
+            others: Vec::new(),
         };
         table
             .insert(number.into(), member)
