@@ -13,10 +13,11 @@ use crate::tree;
 impl Volumes {
     /// Writes all files of a volume as a tar archive (GNU, with pax extensions): owners,
     /// times, extended attributes, links, nodes, holes. It may be in use; then each file
-    /// is as it was when it was read. A block volume must be free.
+    /// is as it was when it was read. A block volume must be free, and not have been a
+    /// guest's.
     ///
     /// # Errors
-    /// No such volume, a block volume in use, what can't be read or written.
+    /// No such volume, a block volume in use or that a guest had, what can't be read or written.
     pub fn export(&self, name: &str, out: impl Write) -> Result<()> {
         let held = self.take(name, "export")?;
         let failed = |error| Error::system(format!("export volume '{name}'"), error);

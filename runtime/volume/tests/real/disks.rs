@@ -164,15 +164,14 @@ fn a_block_volume_has_one_owner_and_one_kernel() {
     let disk = two.disk(false).unwrap();
     late.join().unwrap();
     drop(disk);
-    for refused in [
-        two.open().map(drop),
-        two.mount(base.dir.path(), true),
-        base.volumes.export("pg", std::io::sink()),
-    ] {
+    let opened = two.open().map(drop);
+    let mounted = two.mount(base.dir.path(), true);
+    drop(two);
+    let exported = base.volumes.export("pg", std::io::sink());
+    for refused in [opened, mounted, exported] {
         let error = refused.unwrap_err();
         assert_eq!(error.kind, Kind::Unsupported, "{error}");
     }
-    drop(two);
     base.volumes.remove("pg", |_| Vec::new()).unwrap();
 }
 
