@@ -30,7 +30,7 @@ fn networks_are_made_found_and_removed() {
         assert_eq!(networks.find("a").unwrap(), a);
         assert_eq!(networks.find(&a.id).unwrap(), a);
         assert_eq!(networks.find(a.short_id()).unwrap(), a);
-        assert_eq!(networks.find("b").unwrap_err().kind, Kind::NoSuch);
+        assert_eq!(networks.find("nosuch").unwrap_err().kind, Kind::NoSuch);
         assert_eq!(networks.find("").unwrap_err().kind, Kind::NoSuch);
         let error = networks.create(&spec("a", "10.1.0.0/24")).unwrap_err();
         assert_eq!(error.message, "there is a network a already");
