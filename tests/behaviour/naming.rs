@@ -329,7 +329,12 @@ fn name_servers_come_and_go_with_members(env: &Env) {
     assert!(name_server(env).is_none(), "a network alone needs none");
     env.detached("aa", &["--network", "lan"], &["sleep", "1000"]);
     let first = name_server(env).expect("a name server");
+    let groups = std::fs::read_to_string(format!("/proc/{first}/cgroup")).unwrap();
+    assert!(!groups.contains(":/isola/"), "in no instance's: {groups}");
+    env.isola(["pause", "aa"]).ok();
     env.detached("bb", &["--network", "lan"], &["sleep", "1000"]);
+    assert!(dns_found(env, "bb", "aa"), "it is not paused with an instance");
+    env.isola(["unpause", "aa"]).ok();
     env.isola(["rm", "-f", "aa"]).ok();
     assert_eq!(name_server(env), Some(first), "it stays for the other");
     env.isola(["rm", "-f", "bb"]).ok();

@@ -47,17 +47,25 @@ pub enum Step {
     Drop,
     /// Send this.
     Reply(Vec<u8>),
-    /// Ask others.
+    /// Ask others: the asker's other networks, then resolvers.
     Forward {
         /// Where the question ends in the query's bytes.
         question_end: usize,
         /// Largest answer in bytes that the asker takes.
         limit: usize,
+        /// Resolvers are asked, too.
+        outside: bool,
     },
 }
 
-/// Decides on a query.
-pub fn answer(bytes: &[u8], transport: Transport, table: &Table, config: &NetdConfig) -> Step {
+/// Decides on a query that came from `source`.
+pub fn answer(
+    bytes: &[u8],
+    source: IpAddr,
+    transport: Transport,
+    table: &Table,
+    config: &NetdConfig,
+) -> Step {
     let Ok(header) = Header::read(&mut BinDecoder::new(bytes)) else {
         return Step::Drop;
     };
@@ -82,25 +90,26 @@ pub fn answer(bytes: &[u8], transport: Transport, table: &Table, config: &NetdCo
     if matches!(query.query_type, RecordType::AXFR | RecordType::IXFR) {
         return reply.code(ResponseCode::Refused);
     }
-    match look_up(query, table, config, reply.room(query)) {
-        Found::Records { records, all } => reply.records(records, all),
-        Found::Nothing => reply.code(ResponseCode::NXDomain),
-        // Whoever asks so wants to know what is known here (RFC 1034, 4.3.1).
-        Found::Elsewhere if !request.recursion_desired => reply.code(ResponseCode::Refused),
-        Found::Elsewhere => Step::Forward {
-            question_end,
-            limit: match transport {
-                Transport::Udp => usize::from(request.max_payload()),
-                Transport::Tcp => usize::from(u16::MAX),
-            },
-        },
+    let outside = match look_up(query, table, config, reply.room(query)) {
+        Found::Records { records, all } => return reply.records(records, all),
+        Found::Nothing => return reply.code(ResponseCode::NXDomain),
+        // So another network's server asks: it is passed on to nobody, and so never
+        // goes round.
+        _ if !request.metadata.recursion_desired => return reply.code(ResponseCode::Refused),
+        Found::Inside => false,
+        Found::Elsewhere => !config.internal || table.leads_out(source),
+    };
+    if !outside && table.others_of(source).is_empty() {
+        return reply.code(ResponseCode::NXDomain);
     }
-}
-
-/// Where the question of a query ends, if it is one.
-pub fn question_end(bytes: &[u8]) -> Option<usize> {
-    let header = Header::read(&mut BinDecoder::new(bytes)).ok()?;
-    decode(bytes, &header).map(|(_, end)| end)
+    Step::Forward {
+        question_end,
+        limit: match transport {
+            Transport::Udp => usize::from(request.max_payload()),
+            Transport::Tcp => usize::from(u16::MAX),
+        },
+        outside,
+    }
 }
 
 /// The answer to a query that was to be forwarded and could not be.
@@ -139,6 +148,8 @@ enum Found {
     },
     /// There is no such name, and nobody else is to be asked.
     Nothing,
+    /// Another network may know it, but no resolver.
+    Inside,
     /// Others may know.
     Elsewhere,
 }
@@ -163,10 +174,10 @@ fn look_up(query: &Query, table: &Table, config: &NetdConfig, room: usize) -> Fo
         query.query_type,
         RecordType::NS | RecordType::SOA | RecordType::DS | RecordType::DNSKEY
     );
-    if config.internal || (query.name.num_labels() < 2 && !zone) {
-        return Found::Nothing;
+    match query.name.num_labels() < 2 && !zone {
+        true => Found::Inside,
+        false => Found::Elsewhere,
     }
-    Found::Elsewhere
 }
 
 /// The records of members with this name, as `NAME` or as `NAME.NETWORK`. Unknown

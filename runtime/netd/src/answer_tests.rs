@@ -24,8 +24,7 @@ fn table() -> Table {
                 .into_iter()
                 .map(|text: &str| text.parse().unwrap())
                 .collect(),
-            dns: Vec::new(),
-            others: Vec::new(),
+            ..Registration::default()
         };
         table.insert(id, member).unwrap();
     }
@@ -51,15 +50,35 @@ fn query(name: &str, kind: RecordType) -> Message {
     message
 }
 
+fn from(source: &str) -> IpAddr {
+    source.parse().unwrap()
+}
+
 fn told(message: &Message, transport: Transport, table: &Table, internal: bool) -> String {
+    told_to("10.0.0.2", message, transport, table, internal)
+}
+
+fn told_to(
+    source: &str,
+    message: &Message,
+    transport: Transport,
+    table: &Table,
+    internal: bool,
+) -> String {
     match answer(
         &message.to_vec().unwrap(),
+        from(source),
         transport,
         table,
         &config(internal),
     ) {
         Step::Drop => "drop".into(),
-        Step::Forward { limit, .. } => format!("forward {limit}"),
+        Step::Forward {
+            limit,
+            outside: true,
+            ..
+        } => format!("forward {limit}"),
+        Step::Forward { outside: false, .. } => "other networks".into(),
         Step::Reply(bytes) => {
             let reply = Message::from_vec(&bytes).unwrap();
             assert_eq!(reply.id, message.id);
@@ -132,6 +151,80 @@ fn names_and_addresses() {
 }
 
 #[test]
+fn members_of_several_networks() {
+    use RecordType::{A, PTR};
+    let mut table = table();
+    for (id, address, outside) in [(4, "10.0.0.5", false), (5, "10.0.0.6", true)] {
+        let member = Registration {
+            addresses: vec![from(address)],
+            others: vec![from("10.1.0.1")],
+            outside,
+            ..Registration::default()
+        };
+        table.insert(id, member).unwrap();
+    }
+    // In a network with a way out: who has no other network, and who has. In an
+    // internal one: who has no other, who has internal ones, who has one with a way out.
+    for (name, kind, recursion, expected) in [
+        ("web", A, true, ["NoError 10.0.0.2"; 5]),
+        ("web", A, false, ["NoError 10.0.0.2"; 5]),
+        ("9.0.0.10.in-addr.arpa", PTR, true, ["NXDomain"; 5]),
+        ("9.0.0.10.in-addr.arpa", PTR, false, ["NXDomain"; 5]),
+        (
+            "other",
+            A,
+            true,
+            [
+                "NXDomain",
+                "other networks",
+                "NXDomain",
+                "other networks",
+                "other networks",
+            ],
+        ),
+        ("other", A, false, ["Refused"; 5]),
+        (
+            "other.test",
+            A,
+            true,
+            [
+                "forward 512",
+                "forward 512",
+                "NXDomain",
+                "other networks",
+                "forward 512",
+            ],
+        ),
+        ("other.test", A, false, ["Refused"; 5]),
+        (
+            "2.0.1.10.in-addr.arpa",
+            PTR,
+            true,
+            [
+                "forward 512",
+                "forward 512",
+                "NXDomain",
+                "other networks",
+                "forward 512",
+            ],
+        ),
+    ] {
+        let mut message = query(name, kind);
+        message.metadata.recursion_desired = recursion;
+        let askers = [
+            ("10.0.0.2", false),
+            ("10.0.0.5", false),
+            ("10.0.0.2", true),
+            ("10.0.0.5", true),
+            ("10.0.0.6", true),
+        ];
+        let told = askers
+            .map(|(source, internal)| told_to(source, &message, Transport::Udp, &table, internal));
+        assert_eq!(told, expected, "{name} {kind} {recursion}");
+    }
+}
+
+#[test]
 fn what_is_no_plain_query() {
     let table = table();
     let with = |change: &dyn Fn(&mut Message)| {
@@ -167,13 +260,25 @@ fn packets_that_claim_more_than_they_hold() {
     let table = table();
     let bytes = query("web", RecordType::A).to_vec().unwrap();
     for length in 0..bytes.len() {
-        let step = answer(&bytes[..length], Transport::Udp, &table, &config(false));
+        let step = answer(
+            &bytes[..length],
+            from("10.0.0.2"),
+            Transport::Udp,
+            &table,
+            &config(false),
+        );
         assert_eq!(step == Step::Drop, length < HEADER, "{length}");
     }
     for count in [4, 6, 8, 10] {
         let mut bytes = bytes.clone();
         bytes[count..count + 2].copy_from_slice(&[0xff, 0xff]);
-        let Step::Reply(reply) = answer(&bytes, Transport::Udp, &table, &config(false)) else {
+        let Step::Reply(reply) = answer(
+            &bytes,
+            from("10.0.0.2"),
+            Transport::Udp,
+            &table,
+            &config(false),
+        ) else {
             panic!("no reply");
         };
         assert_eq!((reply.len(), reply[3] & 0xf), (HEADER, 1), "{count}");
@@ -205,7 +310,9 @@ fn answers_fit_what_the_asker_takes() {
             message.set_edns(edns);
         }
         let bytes = message.to_vec().unwrap();
-        let Step::Reply(bytes) = answer(&bytes, transport, &table, &config(false)) else {
+        let Step::Reply(bytes) =
+            answer(&bytes, from("10.0.0.2"), transport, &table, &config(false))
+        else {
             panic!("no reply");
         };
         let reply = Message::from_vec(&bytes).unwrap();

@@ -17,7 +17,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpSocket, UdpSocket};
 use tokio::time::{Instant, timeout_at};
 
-use crate::answer::{HEADER, failure, question_end};
+use crate::answer::{HEADER, failure};
 use crate::resolvers::{MOST, PORT};
 use crate::state::State;
 
@@ -26,14 +26,18 @@ const NEXT: Duration = Duration::from_millis(1500);
 /// All of it. Resolvers give up after five seconds (resolv.conf(5)), and shall hear
 /// of the failure before.
 const TOTAL: Duration = Duration::from_millis(4500);
+/// How long another network's server may take. It is on this host and asks nobody.
+const OTHER: Duration = Duration::from_millis(500);
+/// All of them together.
+const OTHERS: Duration = Duration::from_millis(1500);
 
 /// Bits of a header's third and fourth byte.
 const RESPONSE: u8 = 0x80;
 const TRUNCATED: u8 = 0x02;
 const RECURSION: u8 = 0x01;
 const CODE: u8 = 0x0f;
-/// NXDOMAIN.
-const UNKNOWN: u8 = 3;
+/// SERVFAIL, NXDOMAIN, REFUSED: another network's server does not know the name.
+const KNOWN_BY_NONE: [u8; 3] = [2, 3, 5];
 
 /// A query to be forwarded.
 #[derive(Clone)]
@@ -42,6 +46,8 @@ pub(crate) struct Question {
     pub(crate) end: usize,
     /// Largest answer in bytes.
     pub(crate) limit: usize,
+    /// Resolvers are asked, too.
+    pub(crate) outside: bool,
 }
 
 /// The servers to ask for a source: its own, or the host's. Never ourselves.
@@ -60,76 +66,89 @@ fn servers(state: &State, source: IpAddr) -> Vec<SocketAddr> {
     servers
 }
 
-/// Whether others may know better than this answer, or than nobody yet: it is no
-/// member's name, and the source is in other networks, too.
-pub(crate) fn is_asked_elsewhere(state: &State, source: IpAddr, answer: Option<&[u8]>) -> bool {
-    let unknown = answer.is_none_or(|answer| answer.get(3).is_some_and(|it| it & CODE == UNKNOWN));
-    unknown && !state.table.borrow().others_of(source).is_empty()
-}
-
-/// What is known of a name in the source's other networks. Their servers are asked
-/// without recursion, so they tell what they know themselves.
-pub(crate) async fn ask_others(state: &State, source: IpAddr, bytes: &[u8]) -> Option<Vec<u8>> {
-    let others = state.table.borrow().others_of(source).to_vec();
-    let mut question = Question {
-        bytes: bytes.to_vec(),
-        end: question_end(bytes)?,
-        limit: usize::from(u16::MAX),
-    };
-    question.bytes[2] &= !RECURSION;
-    for other in others {
-        let server = SocketAddr::new(other, PORT);
-        if let Ok(mut answer) = exchange(state, &[server], question.clone()).await
-            && answer[3] & CODE == 0
-        {
-            answer[..2].copy_from_slice(&bytes[..2]);
-            answer[2] |= bytes[2] & RECURSION;
-            return Some(answer);
-        }
-    }
-    None
-}
-
-/// The answer to a question; SERVFAIL when nobody has one.
+/// The answer to a question; SERVFAIL when nobody has one. The asker's other networks
+/// are asked first.
 pub(crate) async fn forward(state: &State, source: IpAddr, question: Question) -> Option<Vec<u8>> {
-    let servers = servers(state, source);
-    let id = [question.bytes[0], question.bytes[1]];
-    match exchange(state, &servers, question).await {
-        Ok(mut answer) => {
-            answer[..2].copy_from_slice(&id);
-            Some(answer)
+    let deadline = Instant::now() + TOTAL;
+    let answer = match ask_others(state, source, &question).await {
+        Others::Answer(answer) => Some(answer),
+        _ if question.outside => {
+            let servers = servers(state, source);
+            exchange(state, &servers, question.clone(), deadline).await
         }
-        Err(question) => failure(&question.bytes, ResponseCode::ServFail).map(|mut answer| {
-            answer[..2].copy_from_slice(&id);
-            answer
-        }),
+        Others::Unknown => return failure(&question.bytes, ResponseCode::NXDomain),
+        Others::Silent => None,
+    };
+    let Some(mut answer) = answer else {
+        return failure(&question.bytes, ResponseCode::ServFail);
+    };
+    answer[..2].copy_from_slice(&question.bytes[..2]);
+    answer[2] = (answer[2] & !RECURSION) | (question.bytes[2] & RECURSION);
+    Some(answer)
+}
+
+/// The name servers of a source's other networks. Never ourselves.
+fn others(state: &State, source: IpAddr) -> Vec<SocketAddr> {
+    let table = state.table.borrow();
+    let others = table.others_of(source).iter();
+    others
+        .filter(|server| !state.config.listen.contains(server))
+        .map(|server| SocketAddr::new(*server, PORT))
+        .collect()
+}
+
+/// What other networks say.
+enum Others {
+    Answer(Vec<u8>),
+    /// None of them has such a name.
+    Unknown,
+    /// One that did not answer may have it: to say that there is none would be wrong.
+    Silent,
+}
+
+/// Asks other networks for their own members, one after the other, so that a name
+/// that several have is always the same one's.
+async fn ask_others(state: &State, source: IpAddr, question: &Question) -> Others {
+    let deadline = Instant::now() + OTHERS;
+    let mut silent = false;
+    for server in others(state, source) {
+        let mut question = question.clone();
+        question.bytes[2] &= !RECURSION;
+        let patience = deadline.min(Instant::now() + OTHER);
+        match exchange(state, &[server], question, patience).await {
+            Some(answer) if KNOWN_BY_NONE.contains(&(answer[3] & CODE)) => {}
+            Some(answer) => return Others::Answer(answer),
+            None => silent = true,
+        }
+    }
+    match silent {
+        true => Others::Silent,
+        false => Others::Unknown,
     }
 }
 
+/// The answer of the first server that has one, as it came but for its number.
 async fn exchange(
     state: &State,
     servers: &[SocketAddr],
     mut question: Question,
-) -> Result<Vec<u8>, Question> {
+    deadline: Instant,
+) -> Option<Vec<u8>> {
     let mut number = [0; 2];
     // Not the crate of that name: in a static program it wants /dev/random.
     let filled = rustix::rand::getrandom(&mut number, rustix::rand::GetRandomFlags::empty());
     if filled != Ok(number.len()) {
-        return Err(question);
+        return None;
     }
     question.bytes[..2].copy_from_slice(&number);
-    let deadline = Instant::now() + TOTAL;
-    let Some((server, answer)) = over_udp(state, servers, &question, deadline).await else {
-        return Err(question);
-    };
+    let (server, answer) = over_udp(state, servers, &question, deadline).await?;
     if answer[2] & TRUNCATED == 0 {
-        return Ok(answer);
+        return Some(answer);
     }
     // Who asked over UDP gets the whole answer, too, if it fits: some never ask again.
     match timeout_at(deadline, over_tcp(server, &question)).await {
-        Ok(Ok(whole)) if whole.len() <= question.limit => Ok(whole),
-        _ if answer.len() <= question.limit => Ok(answer),
-        _ => Err(question),
+        Ok(Ok(whole)) if whole.len() <= question.limit => Some(whole),
+        _ => Some(answer).filter(|answer| answer.len() <= question.limit),
     }
 }
 
@@ -271,6 +290,7 @@ mod tests {
             end: bytes.len(),
             bytes: bytes.clone(),
             limit: 512,
+            outside: true,
         };
         let with = |change: &dyn Fn(&mut Vec<u8>)| {
             let mut answer = bytes.clone();

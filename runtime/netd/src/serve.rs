@@ -12,7 +12,7 @@ use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
 
 use crate::answer::{Step, Transport, answer, failure};
-use crate::forward::{Question, ask_others, forward, is_asked_elsewhere};
+use crate::forward::{Question, forward};
 use crate::limit::Permit;
 use crate::state::State;
 
@@ -31,6 +31,11 @@ fn served(state: &State, source: IpAddr) -> bool {
     source.is_loopback()
         || state.config.listen.contains(&source)
         || state.table.borrow().has(source)
+}
+
+fn decided(state: &State, bytes: &[u8], source: IpAddr, transport: Transport) -> Step {
+    let table = state.table.borrow();
+    answer(bytes, source, transport, &table, &state.config)
 }
 
 /// Answers packets, for ever.
@@ -58,53 +63,37 @@ pub(crate) async fn udp(state: Rc<State>, socket: UdpSocket) {
 }
 
 fn packet(state: &Rc<State>, socket: &Rc<UdpSocket>, bytes: &[u8], source: SocketAddr) {
-    let step = answer(bytes, Transport::Udp, &state.table.borrow(), &state.config);
+    let step = decided(state, bytes, source.ip(), Transport::Udp);
     match step {
         Step::Drop => {}
         // What does not fit into the socket's buffer is lost, as packets are.
-        Step::Reply(reply) if !is_asked_elsewhere(state, source.ip(), Some(&reply)) => {
+        Step::Reply(reply) => {
             let _ = socket.try_send_to(&reply, source);
         }
-        step => {
+        Step::Forward {
+            question_end,
+            limit,
+            outside,
+        } => {
             let Some(permit) = state.forwards.take(source.ip()) else {
                 if let Some(reply) = failure(bytes, ResponseCode::ServFail) {
                     let _ = socket.try_send_to(&reply, source);
                 }
                 return;
             };
-            let bytes = bytes.to_vec();
+            let question = Question {
+                bytes: bytes.to_vec(),
+                end: question_end,
+                limit,
+                outside,
+            };
             let (state, socket) = (Rc::clone(state), Rc::clone(socket));
             spawn_local(async move {
-                if let Some(reply) = by_others(&state, source.ip(), bytes, step).await {
+                if let Some(reply) = forward(&state, source.ip(), question).await {
                     let _ = socket.try_send_to(&reply, source);
                 }
                 drop(permit);
             });
-        }
-    }
-}
-
-/// The answer that others have: the servers of the source's other networks, then
-/// resolvers, if this is no question for its own network alone.
-async fn by_others(state: &State, source: IpAddr, bytes: Vec<u8>, step: Step) -> Option<Vec<u8>> {
-    if is_asked_elsewhere(state, source, None)
-        && let Some(reply) = ask_others(state, source, &bytes).await
-    {
-        return Some(reply);
-    }
-    match step {
-        Step::Drop => None,
-        Step::Reply(reply) => Some(reply),
-        Step::Forward {
-            question_end,
-            limit,
-        } => {
-            let question = Question {
-                bytes,
-                end: question_end,
-                limit,
-            };
-            forward(state, source, question).await
         }
     }
 }
@@ -128,12 +117,23 @@ pub(crate) async fn tcp(state: Rc<State>, listener: TcpListener) {
 async fn converse(state: Rc<State>, mut connection: TcpStream, source: IpAddr, _permit: Permit) {
     let _ = connection.set_nodelay(true);
     while let Ok(Ok(Some(query))) = timeout(IDLE, query(&mut connection)).await {
-        let step = answer(&query, Transport::Tcp, &state.table.borrow(), &state.config);
-        let reply = match step {
+        let reply = match decided(&state, &query, source, Transport::Tcp) {
             Step::Drop => None,
-            Step::Reply(reply) if !is_asked_elsewhere(&state, source, Some(&reply)) => Some(reply),
-            step => match state.forwards.take(source) {
-                Some(_permit) => by_others(&state, source, query, step).await,
+            Step::Reply(reply) => Some(reply),
+            Step::Forward {
+                question_end,
+                limit,
+                outside,
+            } => match state.forwards.take(source) {
+                Some(_permit) => {
+                    let question = Question {
+                        bytes: query,
+                        end: question_end,
+                        limit,
+                        outside,
+                    };
+                    forward(&state, source, question).await
+                }
                 None => failure(&query, ResponseCode::ServFail),
             },
         };

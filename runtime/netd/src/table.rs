@@ -146,12 +146,17 @@ impl Table {
             .unwrap_or_default()
     }
 
-    /// The servers of the other networks of the member at an address.
+    /// The name servers of the other networks of the member at an address.
     pub fn others_of(&self, address: IpAddr) -> &[IpAddr] {
         self.at(address)
             .map(|member| member.others.as_slice())
             .find(|others| !others.is_empty())
             .unwrap_or_default()
+    }
+
+    /// Whether the member at an address is in a network with a way out.
+    pub fn leads_out(&self, address: IpAddr) -> bool {
+        self.at(address).any(|member| member.outside)
     }
 
     fn at(&self, address: IpAddr) -> impl Iterator<Item = &Registration> {
@@ -201,8 +206,7 @@ mod tests {
             instance: "x".into(),
             names: names.iter().map(|name| (*name).into()).collect(),
             addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
-            dns: Vec::new(),
-            others: Vec::new(),
+            ..Registration::default()
         }
     }
 
@@ -279,6 +283,24 @@ mod tests {
         table
             .insert(1, member(&["my_app-1", "db.example"], &[]))
             .unwrap();
+    }
+
+    #[test]
+    fn other_networks_are_those_of_the_asker() {
+        let mut table = Table::default();
+        let mut both = member(&["a"], &["10.0.0.2"]);
+        both.others = vec!["10.1.0.1".parse().unwrap()];
+        both.outside = true;
+        table.insert(1, both.clone()).unwrap();
+        table.insert(2, member(&["b"], &["10.0.0.3"])).unwrap();
+        for (address, count, out) in [("10.0.0.2", 1, true), ("10.0.0.3", 0, false)] {
+            let address = address.parse().unwrap();
+            assert_eq!(table.others_of(address).len(), count, "{address}");
+            assert_eq!(table.leads_out(address), out, "{address}");
+        }
+        both.others = vec![both.others[0]; Limits::OTHERS + 1];
+        let error = table.insert(1, both).unwrap_err();
+        assert_eq!(error, "65 other servers are more than 64");
     }
 
     #[test]

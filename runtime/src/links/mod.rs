@@ -11,29 +11,23 @@
 //! Whoever finds the record of an instance without a living supervisor gives its
 //! places back ([`give_back_of`]); links and rules go with them.
 
+mod names;
 mod neighbour;
 
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use isola_init::stream::PollSet;
-use isola_net::daemon::{Listener, Member, NetdConfig, Registration};
+use isola_net::daemon::Member;
 use isola_net::ports::{Held, reserve};
 use isola_net::{Attached, InstanceRef, Network as NetworkRecord, Networks};
 
 pub use neighbour::Neighbour;
 
-use crate::engine::{Engine, NOTICE, helper};
+use crate::engine::{Engine, NOTICE};
 use crate::error::{Error, Kind, Result};
 use crate::state::{Lock, Paths, Record};
 use crate::workload::{Attachment, Network};
-
-/// A network's name server that dies is started again no more often than so.
-const AGAIN: Duration = Duration::from_secs(1);
-/// The host's resolvers (resolv.conf(5)).
-const RESOLVERS: &str = "/etc/resolv.conf";
 
 /// One link.
 #[derive(Debug)]
@@ -44,6 +38,10 @@ pub struct Link {
     pub interface: String,
     /// The connection to the network's name server.
     member: Option<Member>,
+    /// When the name server was last started again.
+    tried: Option<Instant>,
+    /// When it is to be started again, since it died.
+    rejoin_at: Option<Instant>,
 }
 
 /// All links of an instance.
@@ -55,7 +53,6 @@ pub struct Links {
     links: Vec<Link>,
     held: Vec<Held>,
     neighbour: Option<Neighbour>,
-    rejoin_at: Option<Instant>,
 }
 
 impl Links {
@@ -71,7 +68,6 @@ impl Links {
             links: Vec::new(),
             held: Vec::new(),
             neighbour: None,
-            rejoin_at: None,
         }
     }
 
@@ -105,16 +101,15 @@ impl Links {
             };
             links.attach(record, attachment, &network, ports)?;
         }
-        if links.links.len() > 1 {
-            links.introduce();
-        }
-        match ports {
-            Some(_) if !wanted.is_empty() => Err(Error::new(
+        if ports.is_some() && !wanted.is_empty() {
+            return Err(Error::new(
                 Kind::Invalid,
                 "no port can be published: all of the instance's networks are internal",
-            )),
-            _ => Ok(links),
+            ));
         }
+        // Now each can be told of all.
+        links.tell()?;
+        Ok(links)
     }
 
     fn networks(&self) -> Result<&Networks> {
@@ -140,7 +135,7 @@ impl Links {
         wanted: &Attachment,
         network: &NetworkRecord,
         ports: Vec<isola_net::Published>,
-    ) -> Result<&Link> {
+    ) -> Result<()> {
         if self.of(&network.id).is_some() {
             let message = format!(
                 "instance {} is connected to the network {} already",
@@ -174,16 +169,14 @@ impl Links {
             eprintln!("{NOTICE}{notice}");
         }
         let interface = self.free_name();
-        // In the list first: what comes now and fails is given back with it.
         self.links.push(Link {
             attached,
             interface,
             member: None,
+            tried: None,
+            rejoin_at: None,
         });
-        let at = self.links.len() - 1;
-        let member = self.join(at)?;
-        self.links[at].member = Some(member);
-        Ok(&self.links[at])
+        Ok(())
     }
 
     /// The first of eth0, eth1... that no link has.
@@ -193,73 +186,6 @@ impl Links {
             .map(|number| format!("eth{number}"))
             .find(|name| !taken(name))
             .unwrap_or_default()
-    }
-
-    /// What the name server of a link's network is told.
-    fn registration(&self, at: usize) -> Registration {
-        let lease = &self.links[at].attached.lease;
-        let others = self.links.iter().enumerate();
-        let others = others.filter(|(other, _)| *other != at);
-        let others = others.filter_map(|(_, link)| {
-            let gateways = link.attached.network.gateways();
-            gateways.first().copied()
-        });
-        Registration {
-            instance: lease.instance.clone(),
-            names: lease.names.clone(),
-            addresses: lease.addresses(),
-            dns: lease.dns.clone(),
-            others: others.collect(),
-        }
-    }
-
-    /// Tells all name servers about the instance's other networks.
-    fn introduce(&mut self) {
-        for at in 0..self.links.len() {
-            let registration = self.registration(at);
-            let member = self.links[at].member.as_mut();
-            // One that is dead is started again, and then told.
-            if let Some(Err(error)) = member.map(|member| member.update(registration)) {
-                eprintln!("isola-supervisor: {error}");
-            }
-        }
-    }
-
-    /// Tells the network's name server who this is, and has it relay what the kernel
-    /// can't translate.
-    fn join(&self, at: usize) -> Result<Member> {
-        let attached = &self.links[at].attached;
-        let (network, lease) = (&attached.network, &attached.lease);
-        let config = NetdConfig {
-            network: network.name.clone(),
-            listen: network.gateways(),
-            subnets: network.subnets.iter().map(|part| part.subnet).collect(),
-            internal: network.internal,
-            resolvers: PathBuf::from(RESOLVERS),
-        };
-        let registration = self.registration(at);
-        let mut listeners = Vec::new();
-        for held in &self.held {
-            let ours = lease.ports.contains(&held.published);
-            let Some(target) = lease.addresses().first().copied() else {
-                continue;
-            };
-            if !ours || !held.is_relayed(lease) {
-                continue;
-            }
-            listeners.push(Listener {
-                protocol: held.published.protocol,
-                socket: held
-                    .socket
-                    .try_clone()
-                    .map_err(|error| Error::system("duplicate a descriptor", error))?,
-                target: (target, held.published.container).into(),
-            });
-        }
-        let folder = self.networks()?.folder(network);
-        let program = helper("isola-netd")?;
-        Member::join(&folder, &program, &config, registration, listeners)
-            .map_err(|error| Error::new(Kind::System, error.to_string()))
     }
 
     /// The links, in the order of their making.
@@ -335,13 +261,13 @@ impl Links {
     pub fn connect(&mut self, record: &Record, wanted: &Attachment) -> Result<&Link> {
         let network = self.find(&wanted.network)?;
         let count = self.links.len();
-        if let Err(error) = self.attach(record, wanted, &network, Vec::new()) {
+        let attached = self.attach(record, wanted, &network, Vec::new());
+        if let Err(error) = attached.and_then(|()| self.tell()) {
             if self.links.len() > count {
                 let _ = self.disconnect(&network.id);
             }
             return Err(error);
         }
-        self.introduce();
         Ok(&self.links[count])
     }
 
@@ -367,57 +293,11 @@ impl Links {
         let ports = &link.attached.lease.ports;
         self.held.retain(|held| !ports.contains(&held.published));
         drop(link.member);
-        self.introduce();
+        if let Err(error) = self.tell() {
+            eprintln!("isola-supervisor: {error}");
+        }
         let networks = self.networks()?;
         Ok(networks.release_from(&link.attached.network, &self.instance.id)?)
-    }
-
-    /// The connections to name servers, for poll(2).
-    pub fn register(&self, set: &mut PollSet) {
-        if self.rejoin_at.is_some() {
-            return;
-        }
-        for member in self.links.iter().filter_map(|link| link.member.as_ref()) {
-            set.add(member.fd(), true, false);
-        }
-    }
-
-    /// Starts name servers that died again.
-    pub fn dispatch(&mut self, set: &PollSet) {
-        let now = Instant::now();
-        let due = match self.rejoin_at {
-            Some(at) => at <= now,
-            None => {
-                let mut members = self.links.iter().filter_map(|link| link.member.as_ref());
-                members.any(|member| set.readable(member.fd()))
-            }
-        };
-        if !due {
-            return;
-        }
-        // Whatever comes of it, the next look is not before a while.
-        self.rejoin_at = match self.rejoin_at {
-            None => Some(now + Duration::from_millis(20)),
-            Some(_) => {
-                let members = self
-                    .links
-                    .iter_mut()
-                    .filter_map(|link| link.member.as_mut());
-                let tried: Vec<_> = members.map(Member::rejoin).collect();
-                let failed = tried.into_iter().filter_map(std::result::Result::err);
-                let failed: Vec<_> = failed.collect();
-                for error in &failed {
-                    eprintln!("isola-supervisor: {error}");
-                }
-                (!failed.is_empty()).then_some(now + AGAIN)
-            }
-        };
-    }
-
-    /// When it wants to be dispatched at the latest.
-    pub fn timeout(&self) -> Option<Duration> {
-        self.rejoin_at
-            .map(|at| at.saturating_duration_since(Instant::now()))
     }
 
     /// Gives everything back. The wall is down already.
@@ -427,7 +307,6 @@ impl Links {
     pub fn give_back(&mut self) -> Result<()> {
         self.held.clear();
         self.neighbour = None;
-        self.rejoin_at = None;
         if self.links.is_empty() {
             return Ok(());
         }

@@ -88,21 +88,27 @@ impl Member {
     /// Registers other names and addresses in place of the present ones.
     ///
     /// # Errors
-    /// The process is dead, or refuses; the present ones stay. When it is dead, they
-    /// are what [`Member::rejoin`] registers.
+    /// The process refuses: the present ones stay. It is dead: the others are what
+    /// [`Member::rejoin`] registers.
     pub fn update(&mut self, registration: Registration) -> Result<(), Error> {
-        let request = Request::Register(registration);
-        ask(self.connection.as_fd(), &self.config, &request, &[])?;
-        if let Request::Register(registration) = request {
+        let request = Request::Register(registration.clone());
+        let result = ask(self.connection.as_fd(), &self.config, &request, &[]);
+        if !matches!(result, Err(Error::Refused { .. })) {
             self.registration = registration;
         }
-        Ok(())
+        result
+    }
+
+    /// What it registers.
+    pub fn registration(&self) -> &Registration {
+        &self.registration
     }
 
     /// Relays other sockets in place of the present ones, whose connections end.
     ///
     /// # Errors
-    /// As [`Member::update`].
+    /// The process is dead, or refuses; the present ones stay. When it is dead, they
+    /// are what [`Member::rejoin`] passes on.
     pub fn relay(&mut self, listeners: Vec<Listener>) -> Result<(), Error> {
         relay(self.connection.as_fd(), &self.config, &listeners)?;
         self.listeners = listeners;

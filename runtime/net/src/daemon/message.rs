@@ -31,7 +31,7 @@ impl Limits {
     pub const ADDRESSES: usize = 16;
     /// Resolvers of its own.
     pub const RESOLVERS: usize = 8;
-    /// Servers of other networks.
+    /// Name servers of its other networks.
     pub const OTHERS: usize = 64;
     /// Listening sockets.
     pub const RELAYS: usize = 4096;
@@ -47,7 +47,8 @@ pub struct NetdConfig {
     pub listen: Vec<IpAddr>,
     /// The network's subnets: reverse look-ups in them are never forwarded.
     pub subnets: Vec<IpNet>,
-    /// Nothing is forwarded.
+    /// Nothing is forwarded to resolvers, but for members that lead out elsewhere
+    /// ([`Registration::outside`]).
     pub internal: bool,
     /// Where the host's resolvers are written, as resolv.conf(5) says. It is read
     /// again when it has changed.
@@ -66,11 +67,15 @@ pub struct Registration {
     pub addresses: Vec<IpAddr>,
     /// Resolvers for names that are no member's; empty means the host's.
     pub dns: Vec<IpAddr>,
-    /// Where the processes of its other networks answer: they are asked for names that
-    /// this network does not have before anybody else, because a program takes the
-    /// first server's word for it that a name is not there.
+    /// Name servers of its other networks, one for each, asked for names that are no
+    /// member's before resolvers are. They are asked without "recursion desired" (RFC
+    /// 1035, 4.1.1), which means: for your own members only.
     #[serde(default)]
     pub others: Vec<IpAddr>,
+    /// One of its networks has a way out: resolvers are asked even if this one is
+    /// internal.
+    #[serde(default)]
+    pub outside: bool,
 }
 
 /// A transport protocol.

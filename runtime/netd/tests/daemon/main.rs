@@ -9,5 +9,6 @@ mod forwarding;
 mod life;
 mod names;
 mod relays;
+mod several;
 mod support;
 mod upstream;

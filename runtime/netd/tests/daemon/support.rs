@@ -50,6 +50,22 @@ pub(crate) fn net() -> Option<Net> {
     })
 }
 
+/// A second network on the same host, of the name `other`. Its prefix is another one,
+/// so that what the host sends to its gateway comes from that gateway's address.
+pub(crate) fn second(first: &Net) -> Net {
+    add_address4("lo:2", [172, 16, 0, 1]);
+    Net {
+        dir: tempfile::tempdir().unwrap(),
+        config: NetdConfig {
+            network: "other".into(),
+            listen: vec!["172.16.0.1".parse().unwrap()],
+            subnets: vec!["172.16.0.0/16".parse().unwrap()],
+            internal: false,
+            resolvers: first.config.resolvers.clone(),
+        },
+    }
+}
+
 impl Net {
     pub(crate) fn try_join(
         &self,
@@ -109,8 +125,7 @@ pub(crate) fn member(names: &[&str], addresses: &[&str]) -> Registration {
         instance: names.first().copied().unwrap_or_default().into(),
         names: names.iter().map(|name| (*name).into()).collect(),
         addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
-        dns: Vec::new(),
-        others: Vec::new(),
+        ..Registration::default()
     }
 }
 
