@@ -2,10 +2,16 @@
 //! a machine that slows down slows both down; what is told is the median of the
 //! ratios of neighbours, with its quartiles. Nothing here is asserted in a test.
 
+mod bridge;
 mod guest;
+mod guest_files;
+mod guest_net;
+mod inside;
 mod load;
+mod machines;
 mod memory;
 mod monitor;
+mod names;
 mod pairs;
 mod peers;
 mod programs;
@@ -16,6 +22,7 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use clap::Parser;
+use isola_netlink::{Socket, configure};
 
 use programs::Programs;
 use table::Row;
@@ -45,13 +52,32 @@ const HERE: &[Bench] = &[
     ("load", load::run),
     ("monitor", monitor::run),
     ("memory", memory::run),
+    ("start-bridge", bridge::start),
+    ("throughput", bridge::throughput),
+    ("names", names::run),
 ];
 
-const LAB: &[Bench] = &[("guest", guest::run)];
+const LAB: &[Bench] = &[
+    ("guest", guest::run),
+    ("guest-net", guest_net::run),
+    ("guest-files", guest_files::run),
+];
 
 fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if let [mark, role @ ..] = &words[..]
+        && mark == inside::MARK
+    {
+        return match inside::run(role) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("isola-bench: {error}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     let args = Args::parse();
-    if let Some(code) = leave_hybrid() {
+    if let Some(code) = own_surroundings() {
         return code;
     }
     let mut rows = Vec::new();
@@ -74,18 +100,25 @@ fn main() -> ExitCode {
     ExitCode::from(u8::from(failed))
 }
 
-/// crun refuses cgroup layouts that are both versions at once. Where this host
-/// has one, everything runs in a mount namespace that shows version 1 alone,
-/// so that all have the same to do.
-fn leave_hybrid() -> Option<ExitCode> {
+/// Everything runs in a network namespace of the benches' own: bridges, rules and
+/// forwarding are made there, and the machine's stay as they are. crun refuses cgroup
+/// layouts that are both versions at once; where this host has one, a mount namespace
+/// shows version 1 alone, so that all have the same to do.
+fn own_surroundings() -> Option<ExitCode> {
     const MARK: &str = "ISOLA_BENCH_INSIDE";
-    let unified = "/sys/fs/cgroup/unified/cgroup.controllers";
-    if std::env::var_os(MARK).is_some() || !std::path::Path::new(unified).exists() {
+    if std::env::var_os(MARK).is_some() {
+        let loopback = Socket::route().and_then(|mut socket| configure(&mut socket, &[]));
+        if let Err(error) = loopback {
+            eprintln!("bench: loopback: {error}");
+        }
         return None;
     }
     let status = Command::new("unshare")
-        .args(["--mount", "--propagation", "private", "sh", "-c"])
-        .arg("umount /sys/fs/cgroup/unified; exec \"$0\" \"$@\"")
+        .args(["--mount", "--net", "--propagation", "private", "sh", "-c"])
+        .arg(
+            "unified=/sys/fs/cgroup/unified; \
+             ! [ -e $unified/cgroup.controllers ] || umount $unified; exec \"$0\" \"$@\"",
+        )
         .args(std::env::args_os())
         .env(MARK, "1")
         .status();

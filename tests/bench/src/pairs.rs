@@ -9,27 +9,44 @@ use crate::table::Row;
 pub(crate) type Work<'a> = &'a mut dyn FnMut() -> Result<()>;
 
 /// Times of both sides in milliseconds, neighbours at the same index.
+#[derive(Default)]
 pub(crate) struct Pairs {
     ours: Vec<f64>,
     theirs: Vec<f64>,
 }
 
+/// What tells its own times, in milliseconds, always as many.
+pub(crate) type Timed<'a> = &'a mut dyn FnMut() -> Result<Vec<f64>>;
+
 /// Runs both sides in turns: each once unmeasured, then `rounds` times, the
 /// first of a round by turns too.
 pub(crate) fn measure(rounds: u32, ours: Work<'_>, theirs: Work<'_>) -> Result<Pairs> {
-    ours()?;
-    theirs()?;
-    let mut pairs = Pairs {
-        ours: Vec::new(),
-        theirs: Vec::new(),
-    };
+    let mut ours = || Ok(vec![time(ours)?]);
+    let mut theirs = || Ok(vec![time(theirs)?]);
+    let mut pairs = each(rounds, &mut ours, &mut theirs)?;
+    pairs.pop().ok_or_else(|| "nothing was measured".into())
+}
+
+/// The same for work of several parts that is timed elsewhere: pairs of each part.
+pub(crate) fn each(rounds: u32, ours: Timed<'_>, theirs: Timed<'_>) -> Result<Vec<Pairs>> {
+    let parts = ours()?.len();
+    if theirs()?.len() != parts {
+        return Err("the two sides measure different things".into());
+    }
+    let mut pairs: Vec<Pairs> = std::iter::repeat_with(Pairs::default).take(parts).collect();
     for round in 0..rounds {
-        if round % 2 == 0 {
-            pairs.ours.push(time(ours)?);
-            pairs.theirs.push(time(theirs)?);
+        let (mine, other) = if round % 2 == 0 {
+            let mine = ours()?;
+            (mine, theirs()?)
         } else {
-            pairs.theirs.push(time(theirs)?);
-            pairs.ours.push(time(ours)?);
+            let other = theirs()?;
+            (ours()?, other)
+        };
+        for (part, pairs) in pairs.iter_mut().enumerate() {
+            pairs.ours.push(*mine.get(part).ok_or("a part is missing")?);
+            pairs
+                .theirs
+                .push(*other.get(part).ok_or("a part is missing")?);
         }
     }
     Ok(pairs)

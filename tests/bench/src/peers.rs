@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::Result;
-use crate::programs::{has, output, quiet};
+use crate::programs::{BOX, has, output, quiet};
 
 /// podman with its storage in a folder of its own.
 pub(crate) struct Podman {
@@ -22,6 +22,17 @@ impl Podman {
         }
         let folder = folder("podman")?;
         Ok(Podman { folder })
+    }
+
+    /// With an image, and a default network that works; why not, if it doesn't.
+    pub(crate) fn with_bridge(archive: &Path) -> std::result::Result<Podman, String> {
+        let podman = Podman::open()?;
+        let mut load = podman.command(&["load", "-q", "-i"]);
+        quiet(load.arg(archive)).map_err(|e| e.to_string())?;
+        let mut run = podman.command(&["run", "--rm"]);
+        let once = quiet(run.args(LIMITS).args([BOX, "/bin/true"]));
+        once.map_err(|e| format!("podman's default network: {e}"))?;
+        Ok(podman)
     }
 
     pub(crate) fn command(&self, args: &[&str]) -> Command {
@@ -43,6 +54,14 @@ impl Podman {
     }
 }
 
+/// Options of `podman run` where raising limits is refused.
+pub(crate) const LIMITS: [&str; 4] = [
+    "--ulimit",
+    "nofile=20000:20000",
+    "--ulimit",
+    "nproc=4096:4096",
+];
+
 /// A dockerd of our own.
 pub(crate) struct Docker {
     folder: TempDir,
@@ -50,8 +69,17 @@ pub(crate) struct Docker {
 }
 
 impl Docker {
-    /// Starts it; why not, if that fails.
+    /// Starts it without networks; why not, if that fails.
     pub(crate) fn start() -> std::result::Result<Docker, String> {
+        Docker::start_with(&["--bridge", "none", "--iptables=false", "--ip6tables=false"])
+    }
+
+    /// Starts it with its default bridge, in the network namespace of the benches.
+    pub(crate) fn start_with_bridge() -> std::result::Result<Docker, String> {
+        Docker::start_with(&[])
+    }
+
+    fn start_with(args: &[&str]) -> std::result::Result<Docker, String> {
         if !has("dockerd") || !has("docker") {
             return Err("docker is not installed".into());
         }
@@ -59,7 +87,7 @@ impl Docker {
         let path = |name: &str| folder.path().join(name);
         let log = std::fs::File::create(path("log")).map_err(|e| e.to_string())?;
         let daemon = Command::new("dockerd")
-            .args(["--bridge", "none", "--iptables=false", "--ip6tables=false"])
+            .args(args)
             .arg("--data-root")
             .arg(path("data"))
             .arg("--exec-root")

@@ -11,6 +11,9 @@ use crate::Result;
 /// An image with busybox in it, see [`Programs::import_box`].
 pub(crate) const BOX: &str = "isola-bench-box:1";
 
+/// Where this program itself is in that image.
+pub(crate) const BENCH: &str = "/bin/bench";
+
 /// The programs and where they keep their data while benches run.
 pub(crate) struct Programs {
     folder: PathBuf,
@@ -40,6 +43,7 @@ impl Programs {
         std::fs::create_dir_all(folder.join("bin"))?;
         let busybox = find("busybox").ok_or("busybox is not installed")?;
         std::fs::copy(busybox, folder.join("bin/busybox"))?;
+        std::fs::copy(std::env::current_exe()?, folder.join("bin/bench"))?;
         for name in ["true", "sleep", "sh"] {
             std::os::unix::fs::symlink("busybox", folder.join("bin").join(name))?;
         }

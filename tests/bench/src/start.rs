@@ -4,7 +4,7 @@ use std::process::Command;
 
 use crate::Result;
 use crate::pairs::measure;
-use crate::peers::{Docker, Podman, bundle};
+use crate::peers::{Docker, LIMITS, Podman, bundle};
 use crate::programs::{BOX, Programs, has, quiet};
 use crate::table::Row;
 
@@ -42,14 +42,8 @@ pub(crate) fn run(programs: &Programs, rounds: u32) -> Result<Vec<Row>> {
             quiet(podman.command(&["load", "-q", "-i"]).arg(&archive))?;
             let mut theirs = || {
                 let args = ["run", "--rm", "--network", "none"];
-                let limits = [
-                    "--ulimit",
-                    "nofile=20000:20000",
-                    "--ulimit",
-                    "nproc=4096:4096",
-                ];
                 let command = [BOX, "/bin/true"];
-                quiet(podman.command(&args).args(limits).args(command))
+                quiet(podman.command(&args).args(LIMITS).args(command))
             };
             rows.push(measure(rounds, &mut ours, &mut theirs)?.row("start", "podman run", 0.1));
         }
