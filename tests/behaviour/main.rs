@@ -14,6 +14,7 @@ mod naming;
 mod networks;
 mod ports;
 mod process;
+mod real;
 mod shares;
 mod streams;
 mod volumes;
@@ -33,6 +34,7 @@ const ALL: &[(&str, &[Behaviour])] = &[
     ("crash", crash::ALL),
     ("images", images::ALL),
     ("debian", debian::ALL),
+    ("real", real::ALL),
     ("networks", networks::ALL),
     ("naming", naming::ALL),
     ("ports", ports::ALL),
