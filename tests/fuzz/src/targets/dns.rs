@@ -35,6 +35,7 @@ fn network() -> (Table, NetdConfig) {
             addresses: vec![IpAddr::from([10, 0, 0, number])],
             dns: Vec::new(),
             others: Vec::new(),
+            outside: number % 2 == 0,
         };
         table
             .insert(number.into(), member)
@@ -54,8 +55,10 @@ fn network() -> (Table, NetdConfig) {
 /// the transport takes.
 fn run(input: &[u8], table: &Table, config: &NetdConfig) -> String {
     let mut words = String::new();
+    // Even members may be told of the world outside, odd ones may not.
+    let asker = IpAddr::from([10, 0, 0, 2 + input.last().copied().unwrap_or(0) % 2]);
     for (transport, most) in [(Transport::Udp, 1232), (Transport::Tcp, 65_535)] {
-        words += match answer(input, transport, table, config) {
+        words += match answer(input, asker, transport, table, config) {
             Step::Drop => "drop ".into(),
             Step::Reply(reply) => {
                 assert!((HEADER..=most).contains(&reply.len()));
