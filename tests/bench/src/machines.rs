@@ -151,13 +151,15 @@ impl Machine {
 
     /// The next word of the guest's, and when it came.
     pub(crate) fn word(&mut self) -> Result<(String, Instant)> {
-        let mut line = String::new();
+        let (mut line, mut before) = (Vec::new(), String::new());
         loop {
             line.clear();
-            if self.lines.read_line(&mut line)? == 0 {
-                return Err("the guest ended before its work did".into());
+            if self.lines.read_until(b'\n', &mut line)? == 0 {
+                let said = before.trim();
+                return Err(format!("the guest ended before its work did: {said:?}").into());
             }
-            let (now, word) = (Instant::now(), line.trim());
+            let (now, text) = (Instant::now(), String::from_utf8_lossy(&line));
+            let word = text.trim();
             if let Some(why) = word.strip_prefix("failed ") {
                 return Err(format!("in the guest: {why}").into());
             }
@@ -165,6 +167,7 @@ impl Machine {
             if known.contains(&word) {
                 return Ok((word.to_owned(), now));
             }
+            before = text.into_owned();
         }
     }
 }
