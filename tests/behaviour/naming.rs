@@ -333,7 +333,10 @@ fn name_servers_come_and_go_with_members(env: &Env) {
     assert!(!groups.contains(":/isola/"), "in no instance's: {groups}");
     env.isola(["pause", "aa"]).ok();
     env.detached("bb", &["--network", "lan"], &["sleep", "1000"]);
-    assert!(dns_found(env, "bb", "aa"), "it is not paused with an instance");
+    assert!(
+        dns_found(env, "bb", "aa"),
+        "it is not paused with an instance"
+    );
     env.isola(["unpause", "aa"]).ok();
     env.isola(["rm", "-f", "aa"]).ok();
     assert_eq!(name_server(env), Some(first), "it stays for the other");
