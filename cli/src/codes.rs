@@ -42,6 +42,8 @@ pub(crate) enum Code {
     VolumeInUse,
     /// A copy would leave its destination, or its ends do not fit.
     Copy,
+    /// A compose file can't be used.
+    ComposeFile,
     /// The system refused.
     System,
 }
@@ -212,6 +214,15 @@ pub(crate) const ENTRIES: &[Entry] = &[
         title: "a volume is in use, or is there with other options",
         text: "An instance, running or stopped, was made with it: remove that first. A volume\n\
                made with block=SIZE belongs to one running instance at a time.",
+    },
+    Entry {
+        code: Code::ComposeFile,
+        id: "E0701",
+        title: "a compose file can't be used",
+        text: "The message starts with the file, line and column. Keys that are not in the\n\
+               compose specification are errors unless they start with `x-`; so is what a\n\
+               service's wall can't do, and what would weaken security if it were ignored.\n\
+               Nothing was started. `isola compose config` shows how a file is understood.",
     },
     Entry {
         code: Code::System,

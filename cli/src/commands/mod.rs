@@ -3,6 +3,7 @@
 mod attach;
 mod capabilities;
 mod completion;
+mod compose;
 mod console;
 mod container;
 mod cp;
@@ -84,6 +85,8 @@ pub(crate) enum Verb {
     Rmi(rmi::Args),
     Image(image::Args),
 
+    Compose(compose::Args),
+
     Kernel(kernel::Args),
     Demo(demo::Args),
     Doctor(doctor::Args),
@@ -114,6 +117,7 @@ pub(crate) const GROUPS: &[(&str, &[&str])] = &[
         "Images",
         &["images", "load", "import", "save", "tag", "rmi", "image"],
     ),
+    ("Stacks", &["compose"]),
     (
         "This host",
         &[
@@ -163,6 +167,7 @@ pub(crate) fn run(verb: &Verb, context: &Context) -> Result<Exit> {
         Verb::Tag(args) => tag::run(args, context),
         Verb::Rmi(args) => rmi::run(args, context),
         Verb::Image(args) => image::run(args, context),
+        Verb::Compose(args) => compose::run(args, context),
         Verb::Kernel(args) => kernel::run(args, context),
         Verb::Demo(args) => demo::run(args, context),
         Verb::Doctor(args) => doctor::run(args, context),

@@ -1,5 +1,6 @@
 //! What is tried, and with which seeds.
 
+mod compose;
 mod dns;
 mod images;
 mod kernel;
@@ -27,6 +28,7 @@ fn nothing(_: &mut [u8]) {}
 /// All of them.
 pub(crate) fn all() -> Vec<Target> {
     let mut all = vec![
+        compose::target(),
         proto::target(),
         kernel::target(),
         dns::target(),
