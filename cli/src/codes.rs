@@ -28,6 +28,10 @@ pub(crate) enum Code {
     BadImage,
     /// An image is in use.
     ImageInUse,
+    /// A registry can't be reached, or does not do what it should.
+    Registry,
+    /// A registry wants to know who one is, or a login can't be kept.
+    Denied,
     /// No guest kernel.
     NoKernel,
     /// A guest kernel can't be made or used.
@@ -141,8 +145,9 @@ pub(crate) const ENTRIES: &[Entry] = &[
         code: Code::NoImage,
         id: "E0201",
         title: "there is no such image",
-        text: "`isola images` lists the images that are here. `isola load` and `isola import`\n\
-               bring one in from a file; `isola/demo` is always there.",
+        text: "`isola images` lists the images that are here. `isola pull` gets one from a\n\
+               registry, `isola load` and `isola import` bring one in from a file;\n\
+               `isola/demo` is always there.",
     },
     Entry {
         code: Code::BadImage,
@@ -159,6 +164,26 @@ pub(crate) const ENTRIES: &[Entry] = &[
         text: "An instance was made from it, or it has several names. Remove the instance\n\
                first, or use --force, which takes away the name and leaves the layers that\n\
                instances need.",
+    },
+    Entry {
+        code: Code::Registry,
+        id: "E0204",
+        title: "a registry can't be used",
+        text: "The registry can't be reached, stops answering, shows a certificate that nobody\n\
+               here trusts, or sends something else than it promised. What passes by itself\n\
+               was tried again a few times. Certificates to trust go to\n\
+               /etc/docker/certs.d/HOST:PORT/ca.crt; mirrors, time limits and leave to do\n\
+               without TLS are set in the section `registry` of the settings file. Nothing\n\
+               was changed but that layers which came whole may be kept for the next try.",
+    },
+    Entry {
+        code: Code::Denied,
+        id: "E0205",
+        title: "a registry denied access",
+        text: "The registry wants a login, refuses the one it got, or the login can't be read\n\
+               or kept. `isola login HOST` tries and keeps one, in ~/.docker/config.json or\n\
+               with the credential helper that is named there. Many registries also deny what\n\
+               they do not have: check the image's name.",
     },
     Entry {
         code: Code::NoKernel,

@@ -6,7 +6,8 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 
-use isola_images::{LayerFormat, Store};
+use isola_images::registry::{Client, DockerConfig};
+use isola_images::{ImageId, LayerFormat, Store};
 use isola_kernel::Kernels;
 use isola_net::Networks;
 use isola_proto::ProcessSpec;
@@ -105,6 +106,15 @@ impl Context {
         Ok(Store::open(&self.engine()?.paths().images(), format)?)
     }
 
+    /// For speaking with registries, with the user's settings and logins.
+    pub(crate) fn registries(&self) -> Result<Client> {
+        let settings = self.settings()?.registry.clone();
+        Ok(Client::new(
+            settings,
+            DockerConfig::load(&self.environment())?,
+        ))
+    }
+
     /// Guest kernels.
     pub(crate) fn kernels(&self) -> Result<Kernels> {
         Ok(Kernels::open(self.engine()?.paths().kernels()))
@@ -153,6 +163,15 @@ impl Context {
             .into_iter()
             .map(|instance| instance.record.name)
             .collect())
+    }
+
+    /// The same for the image store. Instances that can't be read may use an
+    /// image: it then counts as used.
+    pub(crate) fn image_users(&self) -> impl Fn(&ImageId) -> Vec<String> + '_ {
+        |id| {
+            self.users_of_image(&id.to_string())
+                .unwrap_or_else(|failure| vec![failure.message])
+        }
     }
 
     /// Does something with every name. One that fails is reported and the rest

@@ -182,12 +182,18 @@ impl From<isola_images::Error> for Failure {
     fn from(error: isola_images::Error) -> Failure {
         use isola_images::Error;
         let code = match root(&error) {
-            Error::NotFound(_) | Error::DemoNotMade => Code::NoImage,
+            Error::NotFound(_) | Error::DemoNotMade | Error::NotOnRegistry { .. } => Code::NoImage,
+            Error::Unreachable { .. } | Error::RegistryRefused { .. } => Code::Registry,
+            Error::RegistryProtocol { .. } | Error::RegistryDigest { .. } => Code::Registry,
+            Error::Denied { .. } | Error::Credentials(_) => Code::Denied,
             Error::InUse { .. } | Error::SeveralNames { .. } => Code::ImageInUse,
             Error::Reference { .. } | Error::Ambiguous { .. } | Error::Change { .. } => {
                 Code::Invalid
             }
-            Error::Platform { .. } => Code::Unsupported,
+            Error::Platform { .. }
+            | Error::NoPlatform { .. }
+            | Error::ForeignPlatform { .. }
+            | Error::Artifact { .. } => Code::Unsupported,
             Error::Io { .. } | Error::NoSpace { .. } | Error::Write(_) | Error::Busy { .. } => {
                 Code::System
             }

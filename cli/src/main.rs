@@ -22,10 +22,12 @@ mod logfile;
 mod output;
 mod pairs;
 mod progress;
+mod pulling;
 mod session;
 mod streams;
 mod template;
 mod terminal;
+mod transfers;
 
 use std::process::ExitCode;
 

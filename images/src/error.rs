@@ -131,6 +131,27 @@ pub enum Error {
         /// What the image has.
         found: String,
     },
+    /// An index has no image for the platform that is wanted.
+    #[error("{name} is not made for {wanted}, but for {found}")]
+    NoPlatform {
+        /// The image's name.
+        name: String,
+        /// What was asked for.
+        wanted: String,
+        /// What there is.
+        found: String,
+    },
+    /// The image that a registry has is for another kind of machine, and
+    /// nobody asked for that.
+    #[error("{name} is for {found}, this machine is {wanted}")]
+    ForeignPlatform {
+        /// The image's name.
+        name: String,
+        /// What it is for.
+        found: String,
+        /// What this machine is.
+        wanted: String,
+    },
     /// Instances use the image.
     #[error("image {image} is in use by {}", by.join(", "))]
     InUse {
@@ -155,6 +176,73 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// A registry could not be spoken to, or stopped speaking.
+    #[error("cannot reach the registry {host}: {reason}")]
+    Unreachable {
+        /// Host, and port where one is used.
+        host: String,
+        /// The last try's reason.
+        reason: String,
+    },
+    /// A registry answered with an error.
+    #[error("the registry {host} refused {what}: {reason}")]
+    RegistryRefused {
+        /// Host, and port where one is used.
+        host: String,
+        /// What was asked.
+        what: String,
+        /// Status and, where it gave one, its reason.
+        reason: String,
+    },
+    /// A registry does not let this user do it.
+    #[error("the registry {host} denied access to {what}{}", because(reason))]
+    Denied {
+        /// Host, and port where one is used.
+        host: String,
+        /// What was asked.
+        what: String,
+        /// Its reason, where it gave one.
+        reason: String,
+    },
+    /// A registry does not have the image, or not for who asks.
+    #[error("the registry {host} has no image {name}")]
+    NotOnRegistry {
+        /// Host, and port where one is used.
+        host: String,
+        /// The image's name.
+        name: String,
+    },
+    /// What a registry says cannot be so.
+    #[error("the registry {host} breaks the protocol: {reason}")]
+    RegistryProtocol {
+        /// Host, and port where one is used.
+        host: String,
+        /// What it did.
+        reason: String,
+    },
+    /// What a registry sends does not have the digest or size it should have.
+    #[error("{what} should have the digest {expected}, but the registry {host} sent {found}")]
+    RegistryDigest {
+        /// Host, and port where one is used.
+        host: String,
+        /// What was asked for.
+        what: String,
+        /// What was promised.
+        expected: Digest,
+        /// What came.
+        found: Digest,
+    },
+    /// Names, passwords, tokens or certificates cannot be read or kept.
+    #[error("{0}")]
+    Credentials(String),
+    /// It is something else than an image.
+    #[error("{name} is not an image but an artifact of the type {kind}")]
+    Artifact {
+        /// Its name or id.
+        name: String,
+        /// Its media type.
+        kind: String,
+    },
     /// Another process holds the store.
     #[error("the image store at {} is busy: {what}", path.display())]
     Busy {
@@ -163,6 +251,13 @@ pub enum Error {
         /// Who holds it.
         what: &'static str,
     },
+}
+
+fn because(reason: &str) -> String {
+    match reason {
+        "" => String::new(),
+        reason => format!(": {reason}"),
+    }
 }
 
 fn list(digests: &[Digest]) -> String {
@@ -223,12 +318,29 @@ impl Error {
         Some(match self {
             Self::NoSpace { .. } => "free some space, or remove images with `isola rmi`".into(),
             Self::NotFound(_) => {
-                "`isola images` lists what is there; `isola load` and `isola import` add images"
+                "`isola images` lists what is there; `isola pull`, `isola load` and `isola import` add images"
                     .into()
             }
+            Self::Denied { host, .. } => {
+                format!("log in with `isola login {host}`, or check the name: registries also deny what is not there")
+            }
+            Self::NotOnRegistry { .. } => {
+                "check the name and the tag; what needs a login is often said not to be there".into()
+            }
+            Self::Unreachable { reason, .. } if reason.contains("certificate") => {
+                "put the certificate of who signed it into /etc/docker/certs.d/HOST:PORT/ca.crt, or name it as `ca` in the settings"
+                    .into()
+            }
+            Self::Artifact { .. } => "it can be pulled, pushed and removed, but not run".into(),
             Self::Ambiguous { .. } => "give more digits of the id".into(),
             Self::BlobDamaged { .. } | Self::BlobMissing(_) => {
                 "remove the image with `isola rmi -f` and load it again".into()
+            }
+            Self::ForeignPlatform { found, .. } => format!(
+                "`isola pull --platform {found}` gets it all the same, to be pushed or saved"
+            ),
+            Self::NoPlatform { .. } => {
+                "`isola pull --platform OS/ARCH` gets another one, which can be pushed and saved, but not run here".into()
             }
             Self::InUse { .. } => "remove these instances first".into(),
             Self::SeveralNames { .. } => {

@@ -134,6 +134,38 @@ pub(crate) struct ParsedManifest {
     pub(crate) config: Digest,
     pub(crate) layers: Vec<Digest>,
     pub(crate) media_type: String,
+    /// The type of what it is when it is no image.
+    pub(crate) artifact: Option<String>,
+}
+
+/// Media types of configurations of images: OCI's and Docker's.
+const CONFIG_TYPES: [&str; 2] = [
+    "application/vnd.oci.image.config.v1+json",
+    "application/vnd.docker.container.image.v1+json",
+];
+
+/// Beginnings of the media types of layers; what follows is the compression,
+/// which their first bytes tell.
+const LAYER_TYPES: [&str; 4] = [
+    "application/vnd.oci.image.layer.v1.tar",
+    "application/vnd.oci.image.layer.nondistributable.v1.tar",
+    "application/vnd.docker.image.rootfs.diff.tar",
+    "application/vnd.docker.image.rootfs.foreign.diff.tar",
+];
+
+/// What a manifest that is no image's says of its type: what it calls itself,
+/// its configuration's type, or that of a layer which is none.
+fn artifact_type(manifest: &ImageManifest) -> Option<String> {
+    let config = manifest.config().media_type().to_string();
+    if !CONFIG_TYPES.contains(&config.as_str()) {
+        let own = manifest.artifact_type().as_ref().map(ToString::to_string);
+        return Some(own.unwrap_or(config));
+    }
+    let mut types = manifest
+        .layers()
+        .iter()
+        .map(|layer| layer.media_type().to_string());
+    types.find(|kind| !LAYER_TYPES.iter().any(|known| kind.starts_with(known)))
 }
 
 /// Reads an image manifest, OCI's or Docker's schema 2.
@@ -151,6 +183,7 @@ pub(crate) fn parse_manifest(bytes: &[u8]) -> Result<ParsedManifest> {
         .unwrap_or(MediaType::ImageManifest)
         .to_string();
     Ok(ParsedManifest {
+        artifact: artifact_type(&manifest),
         media_type,
         config: digest(manifest.config())?,
         layers: manifest

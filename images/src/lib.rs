@@ -1,4 +1,4 @@
-//! Content store, image references, layers as EROFS images, archives.
+//! Content store, image references, layers as EROFS images, archives, registries.
 //!
 //! A [`Store`] is a folder: `blobs/sha256/` and `index.json` as in an OCI image
 //! layout, so that other tools can read it, and `layers/`, in which each layer
@@ -29,6 +29,7 @@ mod import;
 mod layer;
 mod limits;
 mod reference;
+pub mod registry;
 mod store;
 
 pub use archive::{Loaded, Progress};
@@ -40,4 +41,4 @@ pub use layer::Compression;
 pub use layer::build::LayerFormat;
 pub use limits::Limits;
 pub use reference::{DEFAULT_DOMAIN, Reference};
-pub use store::{DEMO, InUse, Pinned, Removed, Store, Summary};
+pub use store::{DEMO, ImageUsage, InUse, Pinned, Removed, Step, Store, Summary, Usage};

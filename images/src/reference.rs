@@ -89,6 +89,14 @@ impl Reference {
         }
     }
 
+    /// The name without its tag: for one with a digest.
+    pub(crate) fn without_tag(&self) -> Self {
+        Self {
+            tag: None,
+            ..self.clone()
+        }
+    }
+
     fn with_suffix(&self, mut name: String) -> String {
         if let Some(tag) = &self.tag {
             name.push(':');

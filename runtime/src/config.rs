@@ -19,6 +19,12 @@
 //! driver = "json-file"
 //! max-size = "64m"
 //! max-file = 2
+//!
+//! [registry]                       # isola_images::registry::RegistrySettings
+//! timeout = 30
+//!
+//! [registry.hosts."docker.io"]
+//! mirrors = ["mirror.example.org"]
 //! ```
 
 use std::collections::BTreeMap;
@@ -27,6 +33,7 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use isola_images::registry::RegistrySettings;
 use serde::Deserialize;
 
 use crate::error::{Error, Kind, Result};
@@ -53,6 +60,8 @@ pub struct Config {
     pub guest: GuestConfig,
     /// Logs.
     pub log: LogConfig,
+    /// Registries.
+    pub registry: RegistrySettings,
 }
 
 /// Sizes of a guest.
@@ -151,6 +160,8 @@ impl Config {
 
     fn check(&self) -> Result<()> {
         self.walls()?;
+        let registry = self.registry.check();
+        registry.map_err(|why| Error::new(Kind::Invalid, why))?;
         let sizes = [
             ("guest.memory", &self.guest.memory),
             ("guest.disk", &self.guest.disk),
@@ -189,6 +200,7 @@ impl Config {
                 max_size: self.log.max_size.or(other.log.max_size),
                 max_file: self.log.max_file.or(other.log.max_file),
             },
+            registry: self.registry.over(other.registry),
         }
     }
 

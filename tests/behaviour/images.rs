@@ -101,7 +101,8 @@ fn unknown_images_are_an_error(env: &Env) {
     env.isola(["tag", "nosuch", "xx"]).fails(1, "nosuch");
     env.isola(["save", "-o", "/dev/null", "nosuch"])
         .fails(1, "nosuch");
-    env.isola(["create", "nosuch"]).fails(125, "nosuch");
+    env.isola(["create", "--pull", "never", "nosuch"])
+        .fails(125, "nosuch");
 }
 
 fn broken_archives_are_refused(env: &Env) {

@@ -265,7 +265,7 @@ fn unknown_instances_are_an_error(env: &Env) {
     }
     env.isola(["exec", "nosuch", "true"]).fails(1, "nosuch");
     env.isola(["rename", "nosuch", "aa"]).fails(1, "nosuch");
-    env.isola(["run", "--rm", "nosuch:image"])
+    env.isola(["run", "--rm", "--pull=never", "nosuch:image"])
         .fails(125, "nosuch:image");
     env.isola(["run", "--nosuch", "box"]).fails(125, "--nosuch");
     env.isola(["nosuch"]).fails(1, "nosuch");

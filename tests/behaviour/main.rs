@@ -15,6 +15,7 @@ mod networks;
 mod ports;
 mod process;
 mod real;
+mod registry;
 mod shares;
 mod streams;
 mod volumes;
@@ -40,6 +41,7 @@ const ALL: &[(&str, &[Behaviour])] = &[
     ("ports", ports::ALL),
     ("volumes", volumes::ALL),
     ("shares", shares::ALL),
+    ("registry", registry::ALL),
 ];
 
 fn main() {

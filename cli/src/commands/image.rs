@@ -5,7 +5,7 @@ use clap_complete::engine::ArgValueCandidates;
 use serde_json::Value;
 
 use super::inspect::show;
-use super::{images, import, load, rmi, save, tag};
+use super::{history, images, import, load, pull, push, rmi, save, tag};
 use crate::complete;
 use crate::context::Context;
 use crate::demo_image;
@@ -32,6 +32,9 @@ enum Verb {
     #[command(visible_alias = "remove")]
     Rm(rmi::Args),
     Prune(PruneArgs),
+    Pull(pull::Args),
+    Push(push::Args),
+    History(history::Args),
 }
 
 /// Show everything about images, as JSON
@@ -47,7 +50,14 @@ struct InspectArgs {
 
 /// Remove images without a name that no instance uses, and what is left over
 #[derive(Debug, clap::Args)]
-struct PruneArgs {}
+struct PruneArgs {
+    /// Also images with a name, if no instance uses them
+    #[arg(short, long)]
+    all: bool,
+    /// Accepted for Docker's sake: nothing is asked
+    #[arg(short, long)]
+    force: bool,
+}
 
 const EXAMPLES: &str = "Examples:
   isola image ls
@@ -65,26 +75,29 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<Exit> {
         Verb::Save(args) => save::run(args, context),
         Verb::Tag(args) => tag::run(args, context),
         Verb::Rm(args) => rmi::run(args, context),
-        Verb::Prune(PruneArgs {}) => prune(context),
+        Verb::Prune(args) => prune(args, context),
+        Verb::Pull(args) => pull::run(args, context),
+        Verb::Push(args) => push::run(args, context),
+        Verb::History(args) => history::run(args, context),
     }
 }
 
 /// What is known about an image, under Docker's names.
 pub(crate) fn image_details(context: &Context, name: &str) -> Result<Value> {
     let store = context.store()?;
-    let image = demo_image::resolve(&store, name)?;
-    let details = store.inspect(name)?;
-    drop(image);
-    Ok(details)
+    match demo_image::resolve(&store, name) {
+        Ok(image) => {
+            let details = store.inspect(name)?;
+            drop(image);
+            Ok(details)
+        }
+        // An artifact can be looked at.
+        Err(failure) => store.inspect(name).map_err(|_| failure),
+    }
 }
 
-fn prune(context: &Context) -> Result<Exit> {
-    let users = |id: &isola_images::ImageId| {
-        context
-            .users_of_image(&id.to_string())
-            .unwrap_or_else(|failure| vec![failure.message])
-    };
-    let removed = context.store()?.gc(&users)?;
+fn prune(args: &PruneArgs, context: &Context) -> Result<Exit> {
+    let removed = context.store()?.gc(args.all, &context.image_users())?;
     rmi::tell(&removed)?;
     print_line(&format!(
         "Total reclaimed space: {}",

@@ -12,6 +12,7 @@ mod demo;
 mod doctor;
 mod exec;
 mod explain;
+mod history;
 mod image;
 mod images;
 mod import;
@@ -20,11 +21,16 @@ mod inspect;
 mod kernel;
 mod kill;
 mod load;
+mod login;
+mod logout;
 mod logs;
+mod manifest;
 mod network;
 mod pause;
 mod port;
 mod ps;
+mod pull;
+mod push;
 mod rename;
 mod restart;
 mod rm;
@@ -34,6 +40,7 @@ mod save;
 mod start;
 mod stats;
 mod stop;
+mod system;
 mod tag;
 mod top;
 mod unpause;
@@ -78,11 +85,17 @@ pub(crate) enum Verb {
     Volume(volume::Args),
 
     Images(images::Args),
+    Pull(pull::Args),
+    Push(push::Args),
+    Login(login::Args),
+    Logout(logout::Args),
     Load(load::Args),
     Import(import::Args),
     Save(save::Args),
     Tag(tag::Args),
     Rmi(rmi::Args),
+    History(history::Args),
+    Manifest(manifest::Args),
     Image(image::Args),
 
     Compose(compose::Args),
@@ -96,6 +109,7 @@ pub(crate) enum Verb {
     Explain(explain::Args),
     Completion(completion::Args),
     Container(container::Args),
+    System(system::Args),
 }
 
 /// Verbs under headings, for `isola --help`.
@@ -115,7 +129,10 @@ pub(crate) const GROUPS: &[(&str, &[&str])] = &[
     ("Networks and volumes", &["network", "volume"]),
     (
         "Images",
-        &["images", "load", "import", "save", "tag", "rmi", "image"],
+        &[
+            "images", "pull", "push", "login", "logout", "load", "import", "save", "tag", "rmi",
+            "history", "manifest", "image",
+        ],
     ),
     ("Stacks", &["compose"]),
     (
@@ -130,6 +147,7 @@ pub(crate) const GROUPS: &[(&str, &[&str])] = &[
             "explain",
             "completion",
             "container",
+            "system",
         ],
     ),
 ];
@@ -161,11 +179,17 @@ pub(crate) fn run(verb: &Verb, context: &Context) -> Result<Exit> {
         Verb::Network(args) => network::run(args, context),
         Verb::Volume(args) => volume::run(args, context),
         Verb::Images(args) => images::run(args, context),
+        Verb::Pull(args) => pull::run(args, context),
+        Verb::Push(args) => push::run(args, context),
+        Verb::Login(args) => login::run(args, context),
+        Verb::Logout(args) => logout::run(args, context),
         Verb::Load(args) => load::run(args, context),
         Verb::Import(args) => import::run(args, context),
         Verb::Save(args) => save::run(args, context),
         Verb::Tag(args) => tag::run(args, context),
         Verb::Rmi(args) => rmi::run(args, context),
+        Verb::History(args) => history::run(args, context),
+        Verb::Manifest(args) => manifest::run(args, context),
         Verb::Image(args) => image::run(args, context),
         Verb::Compose(args) => compose::run(args, context),
         Verb::Kernel(args) => kernel::run(args, context),
@@ -177,5 +201,6 @@ pub(crate) fn run(verb: &Verb, context: &Context) -> Result<Exit> {
         Verb::Explain(args) => explain::run(args, context),
         Verb::Completion(args) => completion::run(args, context),
         Verb::Container(args) => container::run(args, context),
+        Verb::System(args) => system::run(args, context),
     }
 }

@@ -27,12 +27,7 @@ const EXAMPLES: &str = "Examples:
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<Exit> {
     let store = context.store()?;
-    // Instances that can't be read may use the image: it then counts as used.
-    let users = |id: &isola_images::ImageId| {
-        context
-            .users_of_image(&id.to_string())
-            .unwrap_or_else(|failure| vec![failure.message])
-    };
+    let users = context.image_users();
     context.each(&args.images, |image| {
         tell(&store.remove(image, args.force, &users)?)
     })

@@ -14,8 +14,8 @@ use isola_runtime::workload::{Network, Options};
 use self::network::NetworkFlags;
 use crate::complete;
 use crate::context::Context;
-use crate::demo_image;
 use crate::error::{Code, Failure, Result};
+use crate::pulling::{self, Wanted};
 
 /// What is to be created.
 #[derive(Debug, Args)]
@@ -67,6 +67,18 @@ struct BasicFlags {
     /// Platform that the image must be for; foreign ones are refused
     #[arg(long, value_name = "OS/ARCH")]
     platform: Option<String>,
+    /// Get the image from its registry: always, missing or never
+    #[arg(
+        long,
+        value_name = "WHEN",
+        default_value = "missing",
+        hide_default_value = true
+    )]
+    #[arg(value_parser = ["always", "missing", "never"], hide_possible_values = true)]
+    pull: String,
+    /// Show no progress of such a pull
+    #[arg(short, long)]
+    quiet: bool,
     /// Where the output goes: json-file or none
     #[arg(long, value_name = "DRIVER")]
     log_driver: Option<String>,
@@ -242,7 +254,15 @@ impl CreateFlags {
         let mut options = self.options();
         settings.fill(&mut options, &context.environment());
         let image_name = self.words.first().map(String::as_str).unwrap_or_default();
-        let image = demo_image::resolve(&context.store()?, image_name)?;
+        let image = pulling::find(
+            context,
+            image_name,
+            &Wanted {
+                when: &self.basic.pull,
+                platform: self.basic.platform.as_deref(),
+                quiet: self.basic.quiet,
+            },
+        )?;
         let engine = context.engine()?;
         let instance = engine.create(&Create {
             image: &image,

@@ -92,6 +92,7 @@ impl Contents {
             reference: None,
             created: config.config.created().clone(),
             size,
+            origin: None,
         };
         Ok(Checked {
             found,

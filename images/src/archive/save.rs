@@ -77,6 +77,10 @@ impl Store {
                 std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),
                 std::collections::btree_map::Entry::Vacant(free) => {
                     let manifest = image::parse_manifest(&self.read_document(&entry.manifest)?)?;
+                    if let Some(kind) = manifest.artifact {
+                        let name = name.clone();
+                        return Err(Error::Artifact { name, kind });
+                    }
                     let (config, layers) = (manifest.config, manifest.layers);
                     free.insert(Saved {
                         entry: entry.clone(),

@@ -121,6 +121,7 @@ impl Store {
             reference: about.name.map(Reference::without_digest),
             created: about.created.map(str::to_owned),
             size: built.size,
+            origin: None,
         };
         let id = entry.id;
         let documents = [

@@ -34,6 +34,8 @@ pub(crate) struct Entry {
     pub(crate) created: Option<String>,
     /// Bytes of all tar streams.
     pub(crate) size: u64,
+    /// Digest of the index that it was pulled by.
+    pub(crate) origin: Option<Digest>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -75,6 +77,12 @@ struct Annotations {
     /// Annotations are strings.
     #[serde(rename = "isola.image.size")]
     size: String,
+    #[serde(
+        rename = "isola.image.origin",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    origin: Option<Digest>,
 }
 
 impl From<Entry> for Descriptor {
@@ -89,6 +97,7 @@ impl From<Entry> for Descriptor {
             created: entry.created,
             id: entry.id,
             size: entry.size.to_string(),
+            origin: entry.origin,
         };
         let (media_type, digest) = (entry.media_type, entry.manifest);
         Self {
@@ -110,6 +119,7 @@ impl From<Descriptor> for Entry {
             reference: descriptor.annotations.name,
             created: descriptor.annotations.created,
             size: descriptor.annotations.size.parse().unwrap_or(0),
+            origin: descriptor.annotations.origin,
         }
     }
 }
@@ -231,6 +241,7 @@ mod tests {
             reference,
             created: None,
             size: 0,
+            origin: None,
         }
     }
 

@@ -3,7 +3,9 @@
 use serde_json::{Map, Value, json};
 
 use super::Store;
+use super::index::{Entry, Index};
 use super::resolve::find;
+use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::image;
 use crate::layer::build::LayerFormat;
@@ -16,6 +18,9 @@ impl Store {
         let index = self.read_index()?;
         let entry = find(&index, name)?;
         let manifest = image::parse_manifest(&self.read_document(&entry.manifest)?)?;
+        if let Some(kind) = &manifest.artifact {
+            return Ok(artifact(&index, entry, kind, &manifest.layers));
+        }
         let document = self.read_document(&manifest.config)?;
         let diff_ids = image::parse_config(&document)?.diff_ids;
         let config: Map<String, Value> = serde_json::from_slice(&document)
@@ -29,11 +34,6 @@ impl Store {
                 .to_owned()
         };
         let names = index.names(&entry.id);
-        let digests = names
-            .iter()
-            .map(|name| format!("{}@{}", name.familiar_name(), entry.manifest));
-        let mut digests: Vec<String> = digests.collect();
-        digests.dedup();
         let comment = config
             .get("history")
             .and_then(Value::as_array)
@@ -56,8 +56,8 @@ impl Store {
         };
         Ok(json!({
             "Id": entry.id,
-            "RepoTags": names.iter().map(Reference::familiar).collect::<Vec<_>>(),
-            "RepoDigests": digests,
+            "RepoTags": tags(&names),
+            "RepoDigests": digests(&names, entry),
             "Parent": "",
             "Comment": comment.unwrap_or_default(),
             "Created": field("created"),
@@ -77,4 +77,39 @@ impl Store {
             },
         }))
     }
+}
+
+/// Names with a digest are no tags.
+fn tags(names: &[Reference]) -> Vec<String> {
+    let names = names.iter().filter(|name| name.tag().is_some());
+    names.map(Reference::familiar).collect()
+}
+
+/// The digest by which a registry knows it.
+fn digests(names: &[Reference], entry: &Entry) -> Vec<String> {
+    let digest = entry.origin.unwrap_or(entry.manifest);
+    let digests = names
+        .iter()
+        .map(|name| format!("{}@{digest}", name.familiar_name()));
+    let mut digests: Vec<String> = digests.collect();
+    digests.dedup();
+    digests
+}
+
+/// What there is to tell of what is no image.
+fn artifact(index: &Index, entry: &Entry, kind: &str, blobs: &[Digest]) -> Value {
+    let names = index.names(&entry.id);
+    json!({
+        "Id": entry.id,
+        "RepoTags": tags(&names),
+        "RepoDigests": digests(&names, entry),
+        "ArtifactType": kind,
+        "Size": entry.size,
+        "Blobs": blobs,
+        "Descriptor": {
+            "mediaType": entry.media_type,
+            "digest": entry.manifest,
+            "size": entry.manifest_size,
+        },
+    })
 }

@@ -13,7 +13,7 @@ use crate::reference::Reference;
 pub struct Summary {
     /// Its id.
     pub id: ImageId,
-    /// Digest of its manifest.
+    /// Digest of its manifest, or of the index that it was pulled by.
     pub digest: Digest,
     /// Its names; none is a dangling image.
     pub references: Vec<Reference>,
@@ -32,7 +32,7 @@ impl Store {
             .into_iter()
             .map(|(id, entry)| Summary {
                 id,
-                digest: entry.manifest,
+                digest: entry.origin.unwrap_or(entry.manifest),
                 references: index.names(&id),
                 created: entry.created.clone(),
                 size: entry.size,

@@ -19,6 +19,7 @@ mod remove;
 pub(crate) mod resolve;
 mod tag;
 pub(crate) mod temp;
+pub(crate) mod usage;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,6 +31,7 @@ use crate::limits::Limits;
 pub use list::Summary;
 pub use remove::{InUse, Removed};
 pub use resolve::Pinned;
+pub use usage::{ImageUsage, Step, Usage};
 
 /// Name of the built-in image.
 pub const DEMO: &str = "isola/demo";

@@ -48,19 +48,30 @@ impl Store {
         Ok(removed)
     }
 
-    /// Removes dangling images that no instance uses, content that no image
-    /// needs, and what processes that died left behind.
-    pub fn gc(&self, in_use: InUse<'_>) -> Result<Removed> {
+    /// Removes dangling images that no instance uses (with `all`, also those with
+    /// names), content that no image needs, and what processes that died left
+    /// behind.
+    pub fn gc(&self, all: bool, in_use: InUse<'_>) -> Result<Removed> {
         let _lock = self.own_content_or_busy()?;
         let mut removed = self.change_index(|index| {
             let mut removed = Removed::default();
             index.entries.retain(|entry| {
-                let keep = entry.reference.is_some() || !in_use(&entry.id).is_empty();
+                // A digest is no name that anybody gave it.
+                let named = entry
+                    .reference
+                    .as_ref()
+                    .is_some_and(|name| name.tag().is_some());
+                let keep = named && !all || !in_use(&entry.id).is_empty();
                 if !keep {
+                    removed.untagged.extend(entry.reference.clone());
                     removed.deleted.push(entry.id);
                 }
                 keep
             });
+            let left: HashSet<ImageId> = index.entries.iter().map(|entry| entry.id).collect();
+            removed.deleted.retain(|id| !left.contains(id));
+            removed.deleted.sort_unstable();
+            removed.deleted.dedup();
             Ok(removed)
         })?;
         removed.freed = self.sweep()?;
@@ -85,10 +96,7 @@ impl Store {
 
     /// Deletes what no image needs. The content lock must be held exclusively.
     fn sweep(&self) -> Result<u64> {
-        let mut freed = 0;
-        for entry in names_in(&self.temp_dir())? {
-            freed += delete(&self.temp_dir().join(entry));
-        }
+        let mut freed = self.sweep_temporary();
         let index = self.read_index()?;
         // What a damaged image needs cannot be told: keep all until it is gone.
         let Ok(needed) = self.needed(&index) else {
@@ -105,8 +113,18 @@ impl Store {
         Ok(freed)
     }
 
+    /// Deletes what processes that died were about to add. The content lock must
+    /// be held exclusively.
+    pub(crate) fn sweep_temporary(&self) -> u64 {
+        let names = names_in(&self.temp_dir()).unwrap_or_default();
+        let deleted = names
+            .into_iter()
+            .map(|name| delete(&self.temp_dir().join(name)));
+        deleted.sum()
+    }
+
     /// All blobs and layers that the images need, in any form.
-    fn needed(&self, index: &Index) -> Result<HashSet<PathBuf>> {
+    pub(super) fn needed(&self, index: &Index) -> Result<HashSet<PathBuf>> {
         let mut needed = HashSet::new();
         for Entry { manifest, .. } in &index.entries {
             if !needed.insert(self.blob_path(manifest)) {
@@ -115,6 +133,9 @@ impl Store {
             let parsed = image::parse_manifest(&self.read_document(manifest)?)?;
             needed.insert(self.blob_path(&parsed.config));
             needed.extend(parsed.layers.iter().map(|layer| self.blob_path(layer)));
+            if parsed.artifact.is_some() {
+                continue;
+            }
             let config = image::parse_config(&self.read_document(&parsed.config)?)?;
             for format in [LayerFormat::Erofs, LayerFormat::Directory] {
                 let store = Store {
@@ -145,7 +166,7 @@ fn unname(index: &mut Index, name: &str, force: bool, in_use: InUse<'_>) -> Resu
     let by_name = name
         .parse::<Reference>()
         .ok()
-        .filter(|given| given.digest().is_none() && entry.reference.as_ref() == Some(given));
+        .filter(|given| entry.reference.as_ref() == Some(given));
     let names = index.names(&id);
     let untagged: Vec<Reference> = match by_name {
         Some(name) => vec![name],

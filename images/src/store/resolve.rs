@@ -56,6 +56,11 @@ impl Store {
 
     fn open_image(&self, index: &Index, entry: &Entry) -> Result<Image> {
         let manifest = image::parse_manifest(&self.read_document(&entry.manifest)?)?;
+        if let Some(kind) = manifest.artifact {
+            let name = entry.reference.as_ref().map(Reference::familiar);
+            let name = name.unwrap_or_else(|| entry.id.short());
+            return Err(Error::Artifact { name, kind });
+        }
         let parsed = image::parse_config(&self.read_document(&manifest.config)?)?;
         if manifest.layers.len() != parsed.diff_ids.len() {
             return Err(Error::document(
@@ -109,7 +114,7 @@ pub(crate) fn find<'a>(index: &'a Index, name: &str) -> Result<&'a Entry> {
         && let Some(entry) = index
             .entries
             .iter()
-            .find(|e| e.id == digest || e.manifest == digest)
+            .find(|e| e.id == digest || e.manifest == digest || e.origin == Some(digest))
     {
         return Ok(entry);
     }
@@ -141,14 +146,14 @@ fn full_digest(name: &str) -> Option<Digest> {
 
 /// A digest in a name is that of the manifest or, as for `inspect`, the id; the
 /// repository must be one of the image's.
-fn by_reference<'a>(index: &'a Index, reference: &Reference) -> Option<&'a Entry> {
+pub(crate) fn by_reference<'a>(index: &'a Index, reference: &Reference) -> Option<&'a Entry> {
     index.entries.iter().find(|entry| {
         let Some(known) = &entry.reference else {
             return false;
         };
         match reference.digest() {
             Some(digest) => {
-                (entry.manifest == digest || entry.id == digest)
+                (entry.manifest == digest || entry.id == digest || entry.origin == Some(digest))
                     && known.domain() == reference.domain()
                     && known.path() == reference.path()
             }

@@ -8,5 +8,6 @@ mod archives;
 mod evil;
 mod import;
 mod layers;
+mod registry;
 mod store;
 mod support;

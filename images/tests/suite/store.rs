@@ -170,10 +170,10 @@ fn images_in_use_stay() {
     assert!(error.to_string().ends_with("in use by web"), "{error}");
     let removed = store.remove("a", true, &used).unwrap();
     assert_eq!((removed.untagged.len(), removed.deleted.len()), (1, 0));
-    store.gc(&used).unwrap();
+    store.gc(false, &used).unwrap();
     assert_eq!(content(&store), before);
     store.resolve(&id.short()).unwrap();
-    assert_eq!(store.gc(&nobody).unwrap().deleted, [id]);
+    assert_eq!(store.gc(false, &nobody).unwrap().deleted, [id]);
     assert_eq!(content(&store), [""; 0]);
 }
 
@@ -272,7 +272,7 @@ fn what_a_process_that_died_left_is_collected() {
         b"x",
     )
     .unwrap();
-    store.gc(&nobody).unwrap();
+    store.gc(false, &nobody).unwrap();
     assert_eq!(content(&store), before);
 }
 
@@ -312,7 +312,7 @@ fn many_use_the_store_at_once() {
                     store
                         .tag(&name, &format!("{name}:{user}-{round}").parse().unwrap())
                         .unwrap();
-                    store.gc(&nobody).unwrap();
+                    store.gc(false, &nobody).unwrap();
                     store
                         .remove(&format!("{name}:{user}-{round}"), false, &nobody)
                         .unwrap();

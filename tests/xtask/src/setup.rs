@@ -69,6 +69,17 @@ const BASE: &[Need] = &[
     need("cpio", "cpio", "reads initramfs files in tests"),
     need("xz", "xz-utils", "makes archives to test with"),
     need("zstd", "zstd", "makes archives to test with"),
+    need(
+        "docker-registry",
+        "docker-registry",
+        "a registry to test with, on loopback",
+    ),
+    need("htpasswd", "apache2-utils", "makes that registry's users"),
+    need(
+        "skopeo",
+        "skopeo",
+        "pushes and pulls independently of us; makes archives for benches",
+    ),
 ];
 
 /// Programs that benches compare with; none is needed for a test.
@@ -76,7 +87,6 @@ const PEERS: &[Need] = &[
     need("crun", "crun", "benches compare with it"),
     need("podman", "podman", "benches compare with it"),
     need("dockerd", "docker.io", "benches compare with it"),
-    need("skopeo", "skopeo", "makes archives for benches"),
 ];
 
 /// `cargo xtask setup`.

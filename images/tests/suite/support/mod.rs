@@ -1,5 +1,6 @@
 //! Tar streams and archives made by hand, and comparing of file trees.
 
+pub(crate) mod fake;
 pub(crate) mod tree;
 
 use std::io::Write;

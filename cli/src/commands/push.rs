@@ -1,0 +1,87 @@
+//! `isola push`
+
+use clap_complete::engine::ArgValueCandidates;
+use isola_images::Reference;
+use isola_images::registry::Platform;
+use serde_json::{Value, json};
+
+use crate::complete;
+use crate::context::Context;
+use crate::demo_image;
+use crate::error::{Code, Exit, Failure, Result};
+use crate::output::print_line;
+use crate::transfers::Transfers;
+
+/// Send images to their registries
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// Refuse to push an image of another platform
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    platform: Option<String>,
+    /// Print names only, and no progress
+    #[arg(short, long)]
+    quiet: bool,
+    /// json prints an object for each image
+    #[arg(long, value_parser = ["json"])]
+    format: Option<String>,
+    /// Names that images have here; they tell the registry
+    #[arg(required = true, value_name = "NAME", add = ArgValueCandidates::new(complete::images))]
+    names: Vec<String>,
+}
+
+const EXAMPLES: &str = "Examples:
+  isola push registry.example.org:5000/team/web:2
+  isola tag web localhost:5000/web && isola push localhost:5000/web
+  isola push --quiet team/web team/web:2";
+
+pub(crate) fn run(args: &Args, context: &Context) -> Result<Exit> {
+    let platform = args
+        .platform
+        .as_deref()
+        .map(str::parse::<Platform>)
+        .transpose()?;
+    context.each(&args.names, |name| {
+        push(args, platform.as_ref(), context, name)
+    })
+}
+
+fn push(args: &Args, platform: Option<&Platform>, context: &Context, name: &str) -> Result<()> {
+    let reference: Reference = name.parse()?;
+    let store = context.store()?;
+    if reference.familiar_name() == isola_images::DEMO {
+        drop(demo_image::resolve(&store, name)?);
+    }
+    if let Some(platform) = platform {
+        let details = store.inspect(name)?;
+        let text = |key: &str| details.get(key).and_then(Value::as_str).unwrap_or_default();
+        let found = [text("Os"), text("Architecture"), text("Variant")].join("/");
+        let found: Platform = found.trim_end_matches('/').parse()?;
+        if !found.serves(platform) {
+            let message = format!("{name} is for {found}, not for {platform}");
+            return Err(Failure::new(Code::Unsupported, message)
+                .hint(format!("`isola pull --platform {platform}` gets that one")));
+        }
+    }
+    let client = context.registries()?;
+    let transfers = Transfers::of_push(args.quiet);
+    let pushed = store.push(&client, &reference, &|event| transfers.tell(event));
+    drop(transfers);
+    let pushed = pushed?;
+    if args.format.is_some() {
+        let value = json!({
+            "Name": reference.to_string(),
+            "Digest": pushed.digest,
+            "Size": pushed.size,
+        });
+        return print_line(&value.to_string());
+    }
+    if args.quiet {
+        return print_line(&reference.to_string());
+    }
+    let tag = reference.tag().unwrap_or("digest");
+    print_line(&format!(
+        "{tag}: digest: {} size: {}",
+        pushed.digest, pushed.size
+    ))
+}
