@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use isola_tests::{Env, Output, behaviours};
 
-use fake::{Fake, Reply, Served};
+use fake::{Fake, Reply, Seen, Served};
 use server::Registry;
 
 behaviours![
@@ -48,7 +48,7 @@ fn with(env: &Env, variables: &[(&str, &Path)], words: &[&str], input: &[u8]) ->
 }
 
 fn what_is_missing_is_pulled(env: &Env) {
-    let registry = Registry::plain(&env.files());
+    let registry = Registry::plain(env);
     let name = format!("{}/team/box:1", registry.host);
     env.isola(["tag", "box", &name]).ok();
     env.isola(["push", "-q", &name]).ok();
@@ -67,7 +67,7 @@ fn what_is_missing_is_pulled(env: &Env) {
 }
 
 fn pushed_and_pulled_images_are_the_same(env: &Env) {
-    let registry = Registry::plain(&env.files());
+    let registry = Registry::plain(env);
     let name = format!("{}/team/box:1", registry.host);
     env.isola(["tag", "box", &name]).ok();
     let id = inspect(env, "box", "{{.Id}}");
@@ -117,7 +117,7 @@ fn pushed_and_pulled_images_are_the_same(env: &Env) {
 
 fn tls_and_logins(env: &Env) {
     let folder = env.files();
-    let registry = Registry::with_tls(&folder, Some(("user", "secret")), false);
+    let registry = Registry::with_tls(env, Some(("user", "secret")), false);
     let name = format!("{}/box", registry.host);
     env.isola(["tag", "box", &name]).ok();
     let docker = folder.join("docker");
@@ -170,7 +170,7 @@ fn tls_and_logins(env: &Env) {
 
 fn client_certificates_are_shown(env: &Env) {
     let folder = env.files();
-    let registry = Registry::with_tls(&folder, None, true);
+    let registry = Registry::with_tls(env, None, true);
     let name = format!("{}/box", registry.host);
     env.isola(["tag", "box", &name]).ok();
     let settings = folder.join("config.toml");
@@ -185,11 +185,10 @@ fn client_certificates_are_shown(env: &Env) {
     with(env, &variables, &["push", &name], b"").ok();
 }
 
-fn skopeo(words: &[&str]) {
-    let output = Command::new("skopeo")
-        .arg("--insecure-policy")
-        .args(words)
-        .output();
+fn skopeo(env: &Env, words: &[&str]) {
+    let mut command = Command::new("skopeo");
+    env.host().enter(&mut command);
+    let output = command.arg("--insecure-policy").args(words).output();
     let output = output.unwrap_or_else(|e| panic!("skopeo is needed for this test: {e}"));
     assert!(
         output.status.success(),
@@ -200,7 +199,7 @@ fn skopeo(words: &[&str]) {
 
 fn skopeo_and_isola_understand_each_other(env: &Env) {
     let folder = env.files();
-    let registry = Registry::plain(&folder);
+    let registry = Registry::plain(env);
     let archive = folder.join("box.tar");
     let archive = archive.to_str().unwrap();
     env.isola(["save", "-o", archive, "box"]).ok();
@@ -213,17 +212,20 @@ fn skopeo_and_isola_understand_each_other(env: &Env) {
             let name = format!("{}/from-skopeo:{number}-{compression}", registry.host);
             let to = format!("docker://{name}");
             let from = format!("oci-archive:{archive}");
-            skopeo(&[
-                "copy",
-                "--dest-tls-verify=false",
-                "--format",
-                form,
-                "--dest-compress-format",
-                compression,
-                "--dest-compress",
-                &from,
-                &to,
-            ]);
+            skopeo(
+                env,
+                &[
+                    "copy",
+                    "--dest-tls-verify=false",
+                    "--format",
+                    form,
+                    "--dest-compress-format",
+                    compression,
+                    "--dest-compress",
+                    &from,
+                    &to,
+                ],
+            );
             env.isola(["pull", &name]).ok();
             let output = env.isola(["run", "--rm", &name, "echo", form]).ok();
             assert_eq!(output.stdout, format!("{form}\n"));
@@ -236,13 +238,16 @@ fn skopeo_and_isola_understand_each_other(env: &Env) {
             let copy = folder.join(format!("copy-{number}-{compression}"));
             let to = format!("dir:{}", copy.display());
             let from = format!("docker://{back}");
-            skopeo(&[
-                "copy",
-                "--src-tls-verify=false",
-                "--preserve-digests",
-                &from,
-                &to,
-            ]);
+            skopeo(
+                env,
+                &[
+                    "copy",
+                    "--src-tls-verify=false",
+                    "--preserve-digests",
+                    &from,
+                    &to,
+                ],
+            );
             let ours = env
                 .isola(["manifest", "inspect", "--raw", &back])
                 .ok()
@@ -254,7 +259,7 @@ fn skopeo_and_isola_understand_each_other(env: &Env) {
 }
 
 fn a_missing_image_is_one_clear_error(env: &Env) {
-    let registry = Registry::plain(&env.files());
+    let registry = Registry::plain(env);
     let name = format!("{}/box:1", registry.host);
     env.isola(["tag", "box", &name]).ok();
     env.isola(["push", &name]).ok();
@@ -317,13 +322,11 @@ fn a_killed_pull_leaves_nothing_but_what_is_used_again(env: &Env) {
         .unwrap()
         .0
         .clone();
-    let fake = Fake::new(
-        served,
-        Box::new(move |seen| {
-            let slow = seen.path == path && seen.before == 0;
-            slow.then(|| Reply::Slow(whole.clone(), 100_000))
-        }),
-    );
+    let mischief = move |seen: &Seen| {
+        let slow = seen.path == path && seen.before == 0;
+        slow.then(|| Reply::Slow(whole.clone(), 100_000))
+    };
+    let fake = env.host().inside(|| Fake::new(served, Box::new(mischief)));
     env.isola(["rmi", "box"]).ok();
     let count = |folder: &str| {
         let path = env.root().join("images").join(folder);
@@ -350,7 +353,7 @@ fn a_killed_pull_leaves_nothing_but_what_is_used_again(env: &Env) {
 fn helpers_keep_logins(env: &Env) {
     use std::os::unix::fs::PermissionsExt;
     let folder = env.files();
-    let registry = Registry::with_tls(&folder, Some(("user", "secret")), false);
+    let registry = Registry::with_tls(env, Some(("user", "secret")), false);
     let settings = folder.join("config.toml");
     std::fs::write(&settings, registry.trusted(&folder)).unwrap();
     // A helper that keeps its one secret in a file beside it.

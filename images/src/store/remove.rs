@@ -18,6 +18,9 @@ use crate::reference::Reference;
 
 /// How long a removal waits for loads and creations to end.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// The same after a failure: a lock is also held by what this process has just
+/// forked, until it has become another program.
+const SHORT_PATIENCE: Duration = Duration::from_millis(500);
 
 /// What [`Store::remove`] and [`Store::gc`] did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -89,7 +92,7 @@ impl Store {
     /// Sweeps if nobody else uses the store, and without complaint: it follows
     /// a failure that is told already.
     pub(crate) fn tidy_up(&self) {
-        if let Ok(Some(_lock)) = self.own_content(Duration::ZERO) {
+        if let Ok(Some(_lock)) = self.own_content(SHORT_PATIENCE) {
             let _ = self.sweep();
         }
     }

@@ -1,4 +1,4 @@
-//! Debian's `docker-registry` on a port of loopback, with files of its own.
+//! Debian's `docker-registry` on a port of the test's own loopback, with files of its own.
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use isola_tests::Env;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
 /// It ends when this is dropped.
@@ -17,13 +18,14 @@ pub(super) struct Registry {
 
 impl Registry {
     /// HTTP, for everybody.
-    pub(super) fn plain(folder: &Path) -> Registry {
-        start(folder, "")
+    pub(super) fn plain(env: &Env) -> Registry {
+        env.host().inside(|| start(&env.files(), ""))
     }
 
     /// HTTPS with a certificate that nobody knows; maybe with a user, and maybe
     /// for those only who show a certificate.
-    pub(super) fn with_tls(folder: &Path, user: Option<(&str, &str)>, client: bool) -> Registry {
+    pub(super) fn with_tls(env: &Env, user: Option<(&str, &str)>, client: bool) -> Registry {
+        let folder = &env.files();
         certificates(folder);
         let at = |name: &str| folder.join(name).display().to_string();
         let mut more = format!(
@@ -45,7 +47,7 @@ impl Registry {
                 "auth:\n  htpasswd:\n    realm: test\n    path: {users}\n"
             ));
         }
-        start(folder, &more)
+        env.host().inside(|| start(folder, &more))
     }
 
     /// Settings that trust its certificate.

@@ -46,6 +46,7 @@ pub(crate) struct Fake {
     pub(crate) host: String,
     seen: Arc<Mutex<Vec<Seen>>>,
     ended: Arc<AtomicBool>,
+    listener: Arc<TcpListener>,
 }
 
 /// What it has: content type and body by path.
@@ -53,14 +54,15 @@ pub(crate) type Served = HashMap<String, (&'static str, Vec<u8>)>;
 
 impl Fake {
     pub(crate) fn new(served: Served, mischief: Mischief) -> Fake {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = Arc::new(TcpListener::bind("127.0.0.1:0").unwrap());
         let host = listener.local_addr().unwrap().to_string();
         let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
         let ended = Arc::new(AtomicBool::new(false));
         let shared = Arc::new((served, mischief));
         let (log, end) = (Arc::clone(&seen), Arc::clone(&ended));
+        let accepting = Arc::clone(&listener);
         std::thread::spawn(move || {
-            for stream in listener.incoming() {
+            for stream in accepting.incoming() {
                 if end.load(Ordering::Relaxed) {
                     return;
                 }
@@ -69,7 +71,12 @@ impl Fake {
                 std::thread::spawn(move || serve(&stream, &shared.0, &shared.1, &log, &end));
             }
         });
-        Fake { host, seen, ended }
+        Fake {
+            host,
+            seen,
+            ended,
+            listener,
+        }
     }
 
     /// Requests that came, whose path holds this.
@@ -85,8 +92,8 @@ impl Fake {
 impl Drop for Fake {
     fn drop(&mut self) {
         self.ended.store(true, Ordering::Relaxed);
-        // Wakes the one that waits for a connection.
-        let _ = TcpStream::connect(&self.host);
+        // Wakes the thread that waits for a connection, in whatever network it is.
+        let _ = rustix::net::shutdown(&*self.listener, rustix::net::Shutdown::Both);
     }
 }
 
