@@ -203,9 +203,12 @@ fn postgres_moves_from_wall_to_wall(env: &Env) {
     }
 }
 
-/// Two clients' transactions until the server is gone, and what they were told.
+/// Two clients' transactions until the server is gone, and what they were told. A
+/// machine that is killed takes no leave of its peers: they have to notice.
 const BENCH: &str = "cd /tmp; rm -f told.*; pgbench -h pg -U postgres -n -c 2 -T 600 -l \
-                     --log-prefix=told postgres > /dev/null 2>&1; cat told.* | wc -l";
+                     --log-prefix=told 'dbname=postgres tcp_user_timeout=10000 \
+                     keepalives_idle=3 keepalives_interval=3' > /dev/null 2>&1; \
+                     cat told.* | wc -l";
 
 fn postgres_killed_while_it_writes(env: &Env) {
     client(env);
