@@ -13,6 +13,7 @@ behaviours![
     Once networks_that_can_not_be,
     Once unknown_networks_are_an_error,
     Every hosts_and_resolvers_are_written,
+    Every hosts_and_resolvers_follow_the_networks,
     Every other_names_are_asked_of_the_hosts_resolvers,
     Container several_addresses_of_one_name,
     Container the_host_is_found_and_reached,
@@ -222,6 +223,51 @@ fn hosts_and_resolvers_are_written(env: &Env) {
         "nameserver 10.9.0.9\nsearch a.example b.example\noptions ndots:2\n"
     );
     assert_eq!(parts[2], "one\n");
+}
+
+/// A network that comes is told of, one that goes no more, and what the workload wrote
+/// itself stays.
+fn hosts_and_resolvers_follow_the_networks(env: &Env) {
+    for (name, number) in [("lan", 1), ("late", 2)] {
+        create(env, name, &["--subnet", &format!("10.9.{number}.0/24")]);
+    }
+    let options = [
+        "--network=lan",
+        "--ip=10.9.1.5",
+        "--add-host=up:host-gateway",
+    ];
+    env.detached("aa", &options, &["sleep", "1000"]);
+    let files = || {
+        let read = |path| env.exec("aa", &["cat", path]).ok().stdout;
+        let (hosts, servers) = (read("/etc/hosts"), read("/etc/resolv.conf"));
+        let lines = hosts.lines().filter(|line| line.starts_with("10."));
+        let own: Vec<_> = lines.filter_map(|line| line.split(' ').next()).collect();
+        let servers = servers
+            .lines()
+            .filter(|line| line.starts_with("nameserver"));
+        (own.join(" "), servers.collect::<Vec<_>>().join(" "))
+    };
+    let is = |own: &str, servers: &[&str]| {
+        let servers: Vec<_> = servers
+            .iter()
+            .map(|it| format!("nameserver {it}"))
+            .collect();
+        assert_eq!(files(), (own.to_owned(), servers.join(" ")));
+    };
+    let network = |words: &[&str]| env.isola([&["network"], words].concat()).ok();
+    is("10.9.1.5 10.9.1.1", &["10.9.1.1"]);
+    network(&["connect", "--ip=10.9.2.5", "late", "aa"]);
+    is("10.9.1.5 10.9.2.5 10.9.1.1", &["10.9.1.1", "10.9.2.1"]);
+    network(&["disconnect", "lan", "aa"]);
+    is("10.9.2.5 10.9.2.1", &["10.9.2.1"]);
+    network(&["disconnect", "late", "aa"]);
+    is("", &[]);
+    network(&["connect", "--ip=10.9.1.6", "lan", "aa"]);
+    is("10.9.1.6 10.9.1.1", &["10.9.1.1"]);
+    let script = "echo nameserver 192.0.2.1 > /etc/resolv.conf";
+    env.exec("aa", &["sh", "-c", script]).ok();
+    network(&["connect", "--ip=10.9.2.6", "late", "aa"]);
+    is("10.9.1.6 10.9.2.6 10.9.1.1", &["192.0.2.1"]);
 }
 
 const UPSTREAM: &[(&str, &str)] = &[

@@ -42,7 +42,7 @@ pub(crate) fn run(launch: &Launch<'_>, prepared: &Prepared<'_>, control: Control
         if namespaces.net && launch.netns.is_none() {
             net::loopback_up()?;
         }
-        let terminal = put_root_together(launch, prepared)?;
+        let terminal = put_root_together(launch, prepared, &control)?;
         hand_out(launch, terminal, &control)
     };
     match steps() {
@@ -95,6 +95,7 @@ fn name_host(spec: &SandboxSpec) -> Result<(), Failure> {
 fn put_root_together(
     launch: &Launch<'_>,
     prepared: &Prepared<'_>,
+    control: &Control,
 ) -> Result<Option<Terminal>, Failure> {
     let spec = &launch.spec.root;
     let root = Tree(prepared.tree.as_fd());
@@ -115,7 +116,11 @@ fn put_root_together(
             return Err(failure("a terminal needs a /dev among the mounts"));
         }
     };
-    scratch.show(root, &spec.files)?;
+    for (number, file) in scratch.show(root, &spec.files)? {
+        control
+            .send(&Message::Text(number, file))
+            .setup(|| "hand a file over".to_owned())?;
+    }
     sysctl::write(&spec.sysctls)?;
     if launch.spec.process.create_cwd {
         // While the root can be written.

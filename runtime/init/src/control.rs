@@ -29,6 +29,8 @@ pub(crate) enum Message {
     Failed(Failure),
     /// Child: the master of its terminal.
     Terminal(OwnedFd),
+    /// Child: the small file with this number, put in place and open for writing.
+    Text(u32, OwnedFd),
     /// Go-between of a join: the process that will run the program.
     Process(i32, OwnedFd),
     /// The other end is closed.
@@ -66,10 +68,9 @@ impl Control {
                 self.put(&bytes, None)
             }
             Message::Terminal(master) => self.put(b"T", Some(master.as_fd())),
+            Message::Text(number, file) => self.put(&numbered(b'F', *number), Some(file.as_fd())),
             Message::Process(pid, pidfd) => {
-                let mut bytes = b"P".to_vec();
-                bytes.extend_from_slice(&pid.to_le_bytes());
-                self.put(&bytes, Some(pidfd.as_fd()))
+                self.put(&numbered(b'P', pid.cast_unsigned()), Some(pidfd.as_fd()))
             }
             Message::Closed => Ok(()),
         }
@@ -137,10 +138,13 @@ impl Control {
                     .unwrap_or_else(|_| failure("the child failed without a reason")),
             )),
             (Some((b'T', _)), Some(fd)) => Ok(Message::Terminal(fd)),
-            (Some((b'P', rest)), Some(fd)) if rest.len() == 4 => Ok(Message::Process(
-                i32::from_le_bytes([rest[0], rest[1], rest[2], rest[3]]),
-                fd,
-            )),
+            (Some((kind @ (b'F' | b'P'), rest)), Some(fd)) if rest.len() == 4 => {
+                let number = [rest[0], rest[1], rest[2], rest[3]];
+                Ok(match kind {
+                    b'F' => Message::Text(u32::from_le_bytes(number), fd),
+                    _ => Message::Process(i32::from_le_bytes(number), fd),
+                })
+            }
             _ => Err(io::ErrorKind::InvalidData.into()),
         }
     }
@@ -162,6 +166,12 @@ impl Control {
     }
 }
 
+fn numbered(kind: u8, number: u32) -> Vec<u8> {
+    let mut bytes = vec![kind];
+    bytes.extend_from_slice(&number.to_le_bytes());
+    bytes
+}
+
 fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
     loop {
         match call() {
@@ -179,10 +189,13 @@ mod tests {
     fn messages_and_descriptors_cross() {
         let (a, b) = Control::pair().unwrap();
         let file = std::fs::File::open("/proc/self/stat").unwrap();
-        b.send(&Message::Process(42, file.into())).unwrap();
+        b.send(&Message::Process(42, file.try_clone().unwrap().into()))
+            .unwrap();
+        b.send(&Message::Text(7, file.into())).unwrap();
         b.send(&Message::Failed(failure("x".repeat(100_000))))
             .unwrap();
         assert!(matches!(a.receive().unwrap(), Message::Process(42, _)));
+        assert!(matches!(a.receive().unwrap(), Message::Text(7, _)));
         assert!(matches!(a.receive().unwrap(), Message::Failed(f) if f.message.len() < LIMIT));
         assert!(a.other_end_is_open());
         drop(b);

@@ -11,6 +11,7 @@ use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 use crate::child::stdio_numbers;
 use crate::control::{Control, Message};
 use crate::error::{Setup, failure};
+use crate::files::Texts;
 use crate::launch::{Child, ExitGuard, Streams, finish, go};
 use crate::path::Tree;
 use crate::process::{self, Checked, Descriptors};
@@ -82,8 +83,9 @@ pub fn join(
                 pid,
                 pidfd,
                 terminal: None,
+                texts: Texts::default(),
             };
-            let result = finish(&ours, &mut child, went);
+            let result = finish(&ours, &mut child, &[], went);
             if let (true, Ok(between)) = (child.pid != pid, between) {
                 // It ends as soon as it has handed on the process.
                 let _ = wait::wait(between);

@@ -4,12 +4,13 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 
 use isola_proto::Failure;
-use isola_proto::spec::{Namespaces, SandboxSpec, TermSize};
+use isola_proto::spec::{Namespaces, SandboxSpec, TermSize, TextFile};
 use rustix::process::Pid;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::control::{Control, Message};
 use crate::error::{Setup, failure, reason};
+use crate::files::Texts;
 use crate::process::{self, Checked};
 use crate::root::{self, Root};
 use crate::sources::Sources;
@@ -102,6 +103,8 @@ pub struct Child {
     pub pidfd: OwnedFd,
     /// Master of its terminal.
     pub terminal: Option<OwnedFd>,
+    /// The small files of a sandbox that was made for it.
+    pub texts: Texts,
 }
 
 /// What the maker opened and checked before the clone.
@@ -134,6 +137,7 @@ pub fn launch(launch: Launch<'_>) -> Result<Child, Failure> {
                 pid,
                 pidfd,
                 terminal: None,
+                texts: Texts::default(),
             };
             let maps = launch.spec.namespaces.user.as_ref();
             let spec = &launch.spec.process;
@@ -142,7 +146,7 @@ pub fn launch(launch: Launch<'_>) -> Result<Child, Failure> {
                     userns::write_maps(pid, maps).setup(|| "map the user namespace".to_owned())
                 })
                 .and_then(|()| go(&ours, pid, spec, launch.enter));
-            finish(&ours, &mut child, went)?;
+            finish(&ours, &mut child, &launch.spec.root.files, went)?;
             Ok(child)
         }
     }
@@ -238,10 +242,11 @@ pub(crate) fn go(
 pub(crate) fn finish(
     control: &Control,
     child: &mut Child,
+    files: &[TextFile],
     went: Result<(), Failure>,
 ) -> Result<(), Failure> {
     let failed = match went {
-        Ok(()) => listen(control, child),
+        Ok(()) => listen(control, child, files),
         Err(failure) => Some(failure),
     };
     let Some(failed) = failed else { return Ok(()) };
@@ -251,13 +256,18 @@ pub(crate) fn finish(
 }
 
 /// What went wrong in the child, if anything did.
-fn listen(control: &Control, child: &mut Child) -> Option<Failure> {
+fn listen(control: &Control, child: &mut Child, files: &[TextFile]) -> Option<Failure> {
     let (mut ready, mut failed) = (false, None);
     loop {
         match control.receive() {
             Ok(Message::Ready) => ready = true,
             Ok(Message::Failed(failure)) => failed = Some(failure),
             Ok(Message::Terminal(master)) => child.terminal = Some(master),
+            Ok(Message::Text(number, file)) => {
+                if let Some(said) = files.get(number as usize) {
+                    child.texts.add(said, file);
+                }
+            }
             Ok(Message::Process(number, pidfd)) => {
                 child.pid = Pid::from_raw(number).unwrap_or(child.pid);
                 child.pidfd = pidfd;

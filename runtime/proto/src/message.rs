@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::net::Interface;
-use crate::spec::{ProcessSpec, SandboxSpec, TermSize};
+use crate::spec::{ProcessSpec, SandboxSpec, TermSize, TextFile};
 
 /// Towards the side that runs processes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -75,6 +75,11 @@ pub enum Request {
         id: u32,
         /// The links.
         interfaces: Vec<Interface>,
+        /// What the files that tell of them hold from now on: some of those that the
+        /// sandbox was started with ([`crate::spec::RootSpec::files`]). One that the
+        /// workload has changed since stays as it is.
+        #[serde(default)]
+        files: Vec<TextFile>,
     },
     /// To an agent only: end all processes, sync, remount read-only, power off.
     Shutdown,

@@ -13,10 +13,11 @@ use std::time::{Duration, Instant};
 
 use isola_init::server::{Filter, Server, Spawner, list_processes};
 use isola_init::stream::{Peer, PollSet};
-use isola_init::{Child, Launch, Pid, Root, Streams, Target};
+use isola_init::{Child, Launch, Pid, Root, Streams, Target, Texts};
 use isola_net::link::veth;
 use isola_netlink::{Socket, configure, in_namespace, refuse_router_advertisements};
 use isola_proto::message::{Process, Usage};
+use isola_proto::spec::TextFile;
 use isola_proto::{ErrorKind, Failure, Interface, ProcessSpec, SandboxSpec};
 use rustix::mount::{FsOpenFlags, fsopen};
 
@@ -80,6 +81,7 @@ impl Backend for Container {
             cgroup: context.cgroup.clone(),
             links: Rc::clone(context.links),
             target: None,
+            texts: Texts::default(),
             netns: None,
             pid: Rc::clone(&pid),
         };
@@ -278,6 +280,8 @@ struct ContainerSpawner {
     links: Rc<RefCell<Links>>,
     /// The first process, once it was started.
     target: Option<Target>,
+    /// Its small files.
+    texts: Texts,
     /// Its network namespace, unless it is the host's.
     netns: Option<OwnedFd>,
     pid: Rc<Cell<Option<i32>>>,
@@ -337,7 +341,8 @@ impl Spawner for ContainerSpawner {
                 format!("cannot share the network: {error}"),
             )
         })?;
-        let child = isola_init::launch(launch)?;
+        let mut child = isola_init::launch(launch)?;
+        self.texts = std::mem::take(&mut child.texts);
         let target = Target::of(&child, &spec.namespaces).map_err(|error| {
             let _ = isola_init::kill(&child.pidfd, libc::SIGKILL);
             let _ = isola_init::wait(&child.pidfd);
@@ -403,6 +408,10 @@ impl Spawner for ContainerSpawner {
         Socket::route_in(netns.as_fd())
             .and_then(|mut socket| configure(&mut socket, interfaces))
             .map_err(|error| Failure::new(ErrorKind::Setup, error.to_string()))
+    }
+
+    fn rewrite(&mut self, files: &[TextFile]) -> std::result::Result<(), Failure> {
+        self.texts.rewrite(files)
     }
 }
 

@@ -1,8 +1,8 @@
 //! What the networks' name servers are told of an instance, and what is done when one
 //! of them dies.
 //!
-//! A resolver takes the first server's "no such name" as final, and a network that is
-//! connected later is in no `resolv.conf`. So each network's server is told of the
+//! A resolver takes the first server's "no such name" as final, and programs that read
+//! `resolv.conf` once know nothing of a network that is connected later. So each network's server is told of the
 //! servers of the instance's other networks, and asks them on its behalf.
 
 use std::path::PathBuf;

@@ -87,7 +87,7 @@ impl Supervisor {
     }
 
     /// The workload, with the names of the instance whose network it shares.
-    fn workload(&self) -> Cow<'_, Workload> {
+    pub(super) fn workload(&self) -> Cow<'_, Workload> {
         let own = &self.record.workload;
         let links = self.links.borrow();
         let Some(neighbour) = links.neighbour() else {
@@ -103,7 +103,7 @@ impl Supervisor {
         Cow::Owned(workload)
     }
 
-    fn surroundings(&self) -> Surroundings {
+    pub(super) fn surroundings(&self) -> Surroundings {
         let text = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
         let links = self.links.borrow();
         let sandbox = self.sandbox.as_ref();

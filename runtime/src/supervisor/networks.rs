@@ -3,7 +3,7 @@
 use isola_proto::{Failure, Interface, Request};
 
 use crate::error::{Error, Kind, Result};
-use crate::workload::Attachment;
+use crate::workload::{Attachment, name_files};
 
 use super::clients::Address;
 use super::{Phase, Supervisor};
@@ -17,8 +17,7 @@ impl Supervisor {
             Ok((network, interface)) => {
                 let id = self.query(from);
                 self.plugging.insert(id, network);
-                let interfaces = vec![interface];
-                self.to_peer(&Request::Interfaces { id, interfaces });
+                self.tell_peer_of_links(id, vec![interface]);
             }
             Err(error) => self.clients.fail(from, error.into()),
         }
@@ -53,13 +52,22 @@ impl Supervisor {
             return self.refuse(from, "is not running");
         }
         match self.unplug(network) {
-            Ok(interfaces) if interfaces.is_empty() => self.clients.done(from),
             Ok(interfaces) => {
                 let id = self.query(from);
-                self.to_peer(&Request::Interfaces { id, interfaces });
+                self.tell_peer_of_links(id, interfaces);
             }
             Err(error) => self.clients.fail(from, error.into()),
         }
+    }
+
+    /// Links as they are to be now, and the workload's files that tell of them.
+    fn tell_peer_of_links(&mut self, id: u32, interfaces: Vec<Interface>) {
+        let files = name_files(&self.workload(), &self.surroundings());
+        self.to_peer(&Request::Interfaces {
+            id,
+            interfaces,
+            files,
+        });
     }
 
     /// What is to be said to the peer: the freed device, and the link that gives the

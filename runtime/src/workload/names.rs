@@ -49,11 +49,9 @@ pub(super) fn resolv_conf(workload: &Workload, surroundings: &Surroundings) -> S
     }
     let of_host = |word: &str| -> Vec<String> {
         let lines = surroundings.resolv_conf.lines();
-        let values = lines.filter_map(|line| line.trim().strip_prefix(word));
+        let mut values = lines.filter_map(|line| line.trim().strip_prefix(word));
         // The last line wins.
-        let last = values
-            .filter(|rest| rest.starts_with([' ', '\t']))
-            .next_back();
+        let last = values.rfind(|rest| rest.starts_with([' ', '\t']));
         last.map(|rest| rest.split_whitespace().map(str::to_owned).collect())
             .unwrap_or_default()
     };

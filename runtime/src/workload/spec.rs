@@ -53,7 +53,7 @@ pub fn sandbox_spec(workload: &Workload, surroundings: &Surroundings) -> Sandbox
             masked_paths: workload.security.masked_paths.clone(),
             readonly_paths: workload.security.readonly_paths.clone(),
             sysctls: workload.sysctls.clone(),
-            files: files(workload, surroundings),
+            files: name_files(workload, surroundings),
             readonly: workload.read_only,
         },
         process: ProcessSpec {
@@ -249,8 +249,8 @@ fn user_mount(mount: &UserMount, found: Option<&str>) -> Mount {
 }
 
 /// The files that tell a workload its names; a user's mount at the same place
-/// goes before them.
-fn files(workload: &Workload, surroundings: &Surroundings) -> Vec<TextFile> {
+/// goes before them. Links that come and go while the workload runs change them.
+pub fn name_files(workload: &Workload, surroundings: &Surroundings) -> Vec<TextFile> {
     let all = [
         ("/etc/hostname", format!("{}\n", workload.hostname)),
         ("/etc/hosts", names::hosts(workload, surroundings)),

@@ -221,6 +221,7 @@ fn links() {
         bench.send(&Request::Interfaces {
             id,
             interfaces: vec![link.clone()],
+            files: Vec::new(),
         });
         let mut answer = None;
         bench.drive(|event| {

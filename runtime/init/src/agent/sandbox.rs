@@ -2,6 +2,7 @@
 //! makes, with the guest's own tree and control group.
 
 use isola_proto::message::{Process, Usage};
+use isola_proto::spec::TextFile;
 use isola_proto::{ErrorKind, Failure, Interface, ProcessSpec, SandboxSpec};
 use rustix::process::Pid;
 
@@ -9,13 +10,14 @@ use super::cgroup::Group;
 use super::{disks, links, setup};
 use crate::launch::{Child, Launch, Streams, launch};
 use crate::server::{Filter, Spawner, list_processes};
-use crate::{Root, Target, join};
+use crate::{Root, Target, Texts, join};
 
 /// The guest as it was put together.
 #[derive(Debug, Default)]
 pub(super) struct Guest {
     group: Option<Group>,
     target: Option<Target>,
+    texts: Texts,
 }
 
 impl Guest {
@@ -38,11 +40,12 @@ impl Spawner for Guest {
         // sandbox alone: a new one would have nothing but a loopback device.
         let netns = std::fs::File::open("/proc/self/ns/net")
             .map_err(|error| setup(format!("can't open the guest's network: {error}")))?;
-        let child = launch(Launch {
+        let mut child = launch(Launch {
             own_kernel: true,
             netns: Some(netns.into()),
             ..Launch::new(spec, Root::Path(disks::ROOT.into()), streams, &mut enter)
         })?;
+        self.texts = std::mem::take(&mut child.texts);
         let target = Target::of(&child, &spec.namespaces);
         self.target = Some(target.map_err(|e| setup(format!("can't keep the process: {e}")))?);
         Ok(child)
@@ -73,5 +76,9 @@ impl Spawner for Guest {
     fn interfaces(&mut self, interfaces: &[Interface]) -> Result<(), Failure> {
         self.group()?;
         links::set_up(interfaces)
+    }
+
+    fn rewrite(&mut self, files: &[TextFile]) -> Result<(), Failure> {
+        self.texts.rewrite(files)
     }
 }

@@ -149,10 +149,17 @@ impl<S: Spawner> Server<S> {
                 Ok(usage) => self.outbox.event(&Event::Usage { id, usage }),
                 Err(failure) => self.outbox.request_failed(id, failure),
             },
-            Request::Interfaces { id, interfaces } => match self.spawner.interfaces(&interfaces) {
-                Ok(()) => self.outbox.event(&Event::Done { id }),
-                Err(failure) => self.outbox.request_failed(id, failure),
-            },
+            Request::Interfaces {
+                id,
+                interfaces,
+                files,
+            } => {
+                let made = self.spawner.interfaces(&interfaces);
+                match made.and_then(|()| self.spawner.rewrite(&files)) {
+                    Ok(()) => self.outbox.event(&Event::Done { id }),
+                    Err(failure) => self.outbox.request_failed(id, failure),
+                }
+            }
             Request::Boot { id, .. } => {
                 let failure = invalid("can't boot: this is no guest, or it is up already");
                 self.outbox.request_failed(id, failure);

@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use isola_proto::message::{Process, Usage};
+use isola_proto::spec::TextFile;
 use isola_proto::{ErrorKind, Failure, Interface, Kind, ProcessSpec, SandboxSpec};
 use rustix::fs::{Mode, OFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -47,6 +48,12 @@ pub trait Spawner {
     /// # Errors
     /// The failure that the asking side is told.
     fn interfaces(&mut self, interfaces: &[Interface]) -> Result<(), Failure>;
+
+    /// Gives small files of the sandbox another content ([`crate::Texts::rewrite`]).
+    ///
+    /// # Errors
+    /// The failure that the asking side is told.
+    fn rewrite(&mut self, files: &[TextFile]) -> Result<(), Failure>;
 }
 
 /// The server's ends of a process's streams.

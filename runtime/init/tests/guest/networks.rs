@@ -25,6 +25,7 @@ fn set_up(machine: &mut Machine, id: u32, interface: Interface) -> Result<(), Fa
     machine.request(&Request::Interfaces {
         id,
         interfaces: vec![interface],
+        files: Vec::new(),
     });
     machine.event(|event| match event {
         Event::Done { id: of } if *of == id => Some(Ok(())),

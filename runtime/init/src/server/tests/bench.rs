@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use isola_proto::message::{Process, Usage};
-use isola_proto::spec::{Program, TermSize};
+use isola_proto::spec::{Program, TermSize, TextFile};
 use isola_proto::{ExitStatus, Interface};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
@@ -43,6 +43,7 @@ impl Host {
             pid,
             pidfd: pidfd_open(pid, PidfdFlags::empty()).unwrap(),
             terminal,
+            texts: crate::Texts::default(),
         })
     }
 }
@@ -81,6 +82,10 @@ impl Spawner for Host {
 
     fn oom_killed(&mut self) -> bool {
         false
+    }
+
+    fn rewrite(&mut self, _: &[TextFile]) -> Result<(), Failure> {
+        Ok(())
     }
 
     fn interfaces(&mut self, interfaces: &[Interface]) -> Result<(), Failure> {

@@ -221,7 +221,11 @@ fn links_are_answered_by_the_requests_number() {
     let mut bench = Bench::new();
     for (id, name) in [(3, "eth0"), (4, "odd")] {
         let interfaces = vec![link(name)];
-        bench.request(Request::Interfaces { id, interfaces });
+        bench.request(Request::Interfaces {
+            id,
+            interfaces,
+            files: Vec::new(),
+        });
     }
     bench.for_a_while();
     assert_eq!(bench.events()[0], Event::Done { id: 3 });
@@ -236,6 +240,7 @@ fn another_version_is_refused() {
     bench.request(Request::Interfaces {
         id: 5,
         interfaces: vec![link("eth0")],
+        files: Vec::new(),
     });
     bench.for_a_while();
     assert!(matches!(bench.events()[0], Event::Hello { .. }));
