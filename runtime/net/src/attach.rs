@@ -10,7 +10,7 @@ use isola_proto::Mac;
 use crate::bridge;
 use crate::error::{Error, Result};
 use crate::file::sync;
-use crate::firewall::{self, Firewall};
+use crate::firewall::{self, Element, Firewall};
 use crate::host::Host;
 use crate::lease::{InstanceRef, Lease, Leases};
 use crate::link;
@@ -65,6 +65,14 @@ pub struct Attached {
     pub bridge: u32,
     /// What was changed about the host.
     pub notices: Vec<Notice>,
+}
+
+/// What [`Networks::tidy`] has still to do. Holds the socket through which rules went
+/// away: the kernel takes them apart some time later, and closing the socket waits
+/// for that.
+#[derive(Debug)]
+pub struct Untidy {
+    _firewall: Firewall,
 }
 
 impl Networks {
@@ -169,6 +177,53 @@ impl Networks {
         self.collect(&|id| id != instance)
     }
 
+    /// [`Networks::release`], but for bridges without members, which take the kernel
+    /// tens of milliseconds to remove: [`Networks::tidy`] has to follow.
+    ///
+    /// # Errors
+    /// As [`Networks::release_from`].
+    pub fn release_before_tidying(&self, instance: &str) -> Result<Untidy> {
+        let _lock = self.lock()?;
+        let mut socket = Socket::route()?;
+        for network in self.list()? {
+            self.drop_leases(&mut socket, &network, &|id| id != instance)?;
+        }
+        let mut firewall = Firewall::open(&self.key)?;
+        firewall.apply(&self.wanted_rules()?)?;
+        Ok(Untidy {
+            _firewall: firewall,
+        })
+    }
+
+    /// Removes the bridges of networks without members.
+    ///
+    /// # Errors
+    /// As [`Networks::release_from`].
+    pub fn tidy(&self, untidy: Untidy) -> Result<()> {
+        drop(untidy);
+        let _lock = self.lock()?;
+        self.tidy_locked()
+    }
+
+    /// [`Networks::tidy`], unless somebody is changing networks now.
+    ///
+    /// # Errors
+    /// As [`Networks::release_from`].
+    pub fn tidy_if_free(&self) -> Result<()> {
+        match self.try_lock()? {
+            Some(_lock) => self.tidy_locked(),
+            None => Ok(()),
+        }
+    }
+
+    fn tidy_locked(&self) -> Result<()> {
+        let mut socket = Socket::route()?;
+        for network in self.list()? {
+            self.settle(&mut socket, &network)?;
+        }
+        Ok(())
+    }
+
     /// Takes back what instances that do not run have left: leases, links, rules,
     /// bridges, half-made networks.
     ///
@@ -203,6 +258,16 @@ impl Networks {
         network: &Network,
         alive: &dyn Fn(&str) -> bool,
     ) -> Result<()> {
+        self.drop_leases(socket, network, alive)?;
+        self.settle(socket, network)
+    }
+
+    fn drop_leases(
+        &self,
+        socket: &mut Socket,
+        network: &Network,
+        alive: &dyn Fn(&str) -> bool,
+    ) -> Result<()> {
         let folder = self.folder(network);
         let mut leases = Leases::load(&folder)?;
         let dead = leases.drop_dead(alive);
@@ -213,7 +278,7 @@ impl Networks {
             }
             leases.save(&folder)?;
         }
-        self.settle(socket, network)
+        Ok(())
     }
 
     /// Removes the bridge of a network without members.
@@ -244,11 +309,15 @@ impl Networks {
 
     /// Brings the firewall into line with all records of this data root.
     fn rules(&self) -> Result<()> {
+        Firewall::open(&self.key)?.apply(&self.wanted_rules()?)
+    }
+
+    fn wanted_rules(&self) -> Result<Vec<Element>> {
         let mut wanted = Vec::new();
         for network in self.list()? {
             let leases = Leases::load(&self.folder(&network))?;
             firewall::wanted(&network, leases.all(), &mut wanted);
         }
-        Firewall::open(&self.key)?.apply(&wanted)
+        Ok(wanted)
     }
 }

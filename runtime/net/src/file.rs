@@ -81,15 +81,29 @@ pub(crate) struct Lock {
 impl Lock {
     /// Takes the lock, waiting for whoever holds it.
     pub(crate) fn wait(path: &Path) -> Result<Lock> {
-        let file = OpenOptions::new()
+        let file = Lock::open(path)?;
+        rustix::io::retry_on_intr(|| flock(&file, FlockOperation::LockExclusive))
+            .map_err(|error| Error::io("lock", path, error))?;
+        Ok(Lock { _file: file })
+    }
+
+    /// Takes the lock, unless somebody holds it.
+    pub(crate) fn try_take(path: &Path) -> Result<Option<Lock>> {
+        let file = Lock::open(path)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Lock { _file: file })),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(Error::io("lock", path, error)),
+        }
+    }
+
+    fn open(path: &Path) -> Result<File> {
+        OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
             .open(path)
-            .map_err(|error| Error::io("open", path, error))?;
-        rustix::io::retry_on_intr(|| flock(&file, FlockOperation::LockExclusive))
-            .map_err(|error| Error::io("lock", path, error))?;
-        Ok(Lock { _file: file })
+            .map_err(|error| Error::io("open", path, error))
     }
 }

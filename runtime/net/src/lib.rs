@@ -25,7 +25,7 @@ mod store;
 mod sysctl;
 pub mod tap;
 
-pub use attach::{Attached, Attachment, Notice};
+pub use attach::{Attached, Attachment, Notice, Untidy};
 pub use error::{Error, Kind, Result};
 pub use firewall::foreign_drops;
 pub use lease::{InstanceRef, Lease};

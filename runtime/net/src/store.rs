@@ -232,6 +232,10 @@ impl Networks {
     pub(crate) fn lock(&self) -> Result<Lock> {
         Lock::wait(&self.folder.join("lock"))
     }
+
+    pub(crate) fn try_lock(&self) -> Result<Option<Lock>> {
+        Lock::try_take(&self.folder.join("lock"))
+    }
 }
 
 pub(crate) fn is_id(name: &str) -> bool {

@@ -134,6 +134,9 @@ impl Engine {
         if !rest.is_empty()
             && let Ok(Some(_lock)) = Lock::try_take(&self.paths.lock())
         {
+            if let Err(error) = crate::links::tidy_if_free(&self.paths) {
+                eprintln!("warning: {error}");
+            }
             rest.iter()
                 .for_each(|name| remove::clear(&folder.join(name)));
         }

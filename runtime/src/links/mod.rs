@@ -20,7 +20,7 @@ use std::time::Instant;
 
 use isola_net::daemon::Member;
 use isola_net::ports::{Held, reserve};
-use isola_net::{Attached, InstanceRef, Network as NetworkRecord, Networks};
+use isola_net::{Attached, InstanceRef, Network as NetworkRecord, Networks, Untidy};
 
 pub use neighbour::Neighbour;
 
@@ -53,6 +53,7 @@ pub struct Links {
     links: Vec<Link>,
     held: Vec<Held>,
     neighbour: Option<Neighbour>,
+    untidy: Option<Untidy>,
 }
 
 impl Links {
@@ -68,6 +69,7 @@ impl Links {
             links: Vec::new(),
             held: Vec::new(),
             neighbour: None,
+            untidy: None,
         }
     }
 
@@ -305,16 +307,44 @@ impl Links {
     /// # Errors
     /// The system refused; the next command that looks at the instance goes on.
     pub fn give_back(&mut self) -> Result<()> {
+        match (self.let_go(), &self.networks) {
+            (true, Some(networks)) => Ok(networks.release(&self.instance.id)?),
+            _ => Ok(()),
+        }
+    }
+
+    /// [`Links::give_back`], but for bridges that nobody is on any more: the kernel
+    /// takes tens of milliseconds to remove one, and nobody needs to wait for that.
+    /// [`Links::tidy`] has to follow.
+    ///
+    /// # Errors
+    /// As [`Links::give_back`].
+    pub fn give_back_places(&mut self) -> Result<()> {
+        if let (true, Some(networks)) = (self.let_go(), &self.networks) {
+            self.untidy = Some(networks.release_before_tidying(&self.instance.id)?);
+        }
+        Ok(())
+    }
+
+    /// Removes bridges that nobody is on any more.
+    ///
+    /// # Errors
+    /// As [`Links::give_back`].
+    pub fn tidy(&mut self) -> Result<()> {
+        match (&self.networks, self.untidy.take()) {
+            (Some(networks), Some(untidy)) => Ok(networks.tidy(untidy)?),
+            _ => Ok(()),
+        }
+    }
+
+    /// Lets go of what goes with descriptors. Whether the networks still have
+    /// something of it.
+    fn let_go(&mut self) -> bool {
         self.held.clear();
         self.neighbour = None;
-        if self.links.is_empty() {
-            return Ok(());
-        }
+        let linked = !self.links.is_empty();
         self.links.clear();
-        match &self.networks {
-            Some(networks) => Ok(networks.release(&self.instance.id)?),
-            None => Ok(()),
-        }
+        linked
     }
 }
 
@@ -335,6 +365,15 @@ pub fn give_back_of(paths: &Paths, record: &Record) -> Result<()> {
         Network::Bridged(_) => Ok(Networks::open(paths.root())?.release(&record.id)?),
         _ => Ok(()),
     }
+}
+
+/// Removes bridges that a supervisor which was killed at its very end left without
+/// members, unless somebody is changing networks now.
+///
+/// # Errors
+/// The system refused.
+pub fn tidy_if_free(paths: &Paths) -> Result<()> {
+    Ok(Networks::open(paths.root())?.tidy_if_free()?)
 }
 
 /// Gives back what an instance whose record is lost had of networks, if anything.

@@ -265,7 +265,13 @@ impl Supervisor {
         }
         self.plugging.clear();
         // Nothing of the wall holds them any more.
-        if let Err(error) = self.links.borrow_mut().give_back() {
+        let mut links = self.links.borrow_mut();
+        let given = match self.goes_with_its_run() {
+            true => links.give_back_places(),
+            false => links.give_back(),
+        };
+        drop(links);
+        if let Err(error) = given {
             eprintln!("isola-supervisor: {error}");
         }
         self.storage = None;
@@ -313,7 +319,7 @@ impl Supervisor {
         self.listener = None;
         self.status.supervisor_pid = None;
         self.status.pid = None;
-        if self.record.workload.auto_remove && !self.hold {
+        if self.goes_with_its_run() {
             // Gone for everybody from here on; the tree is taken apart when nobody
             // waits any more.
             match hide_files(&self.paths, &self.names, &self.record) {
@@ -332,6 +338,11 @@ impl Supervisor {
             self.clients.done(to);
         }
         self.phase = Phase::Done;
+    }
+
+    /// Removed when it ends; what takes long is then done when nobody waits any more.
+    fn goes_with_its_run(&self) -> bool {
+        self.record.workload.auto_remove && !self.hold
     }
 
     fn tell_exit(&mut self) {

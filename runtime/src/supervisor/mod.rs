@@ -136,7 +136,12 @@ impl Supervisor {
         }
         self.clients.flush(Duration::from_secs(2));
         match self.hidden.take() {
-            Some(hidden) => remove_tree(&hidden),
+            // While the hidden tree is there, a crash of this is found.
+            Some(hidden) => self
+                .links
+                .borrow_mut()
+                .tidy()
+                .and_then(|()| remove_tree(&hidden)),
             None => Ok(()),
         }
     }

@@ -134,6 +134,7 @@ fn octets(address: IpAddr) -> Vec<u8> {
 }
 
 /// The table, for one data root.
+#[derive(Debug)]
 pub(crate) struct Firewall {
     socket: Socket,
     key: String,
