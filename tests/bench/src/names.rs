@@ -14,7 +14,7 @@ const QUESTIONS: &str = "500";
 
 pub(crate) fn run(programs: &Programs, _rounds: u32) -> Result<Vec<Row>> {
     programs.import_box()?;
-    quiet(&mut programs.isola(&["network", "create", "--subnet", "10.88.0.0/22", "many"]))?;
+    quiet(&mut programs.isola(&["network", "create", "--subnet", "10.214.0.0/22", "many"]))?;
     let names: Vec<String> = (0..CONTAINERS).map(|number| format!("n{number}")).collect();
     let rows = measure(programs, &names);
     let mut remove = programs.isola(&["rm", "-f"]);
@@ -56,7 +56,7 @@ fn measure(programs: &Programs, names: &[String]) -> Result<Vec<Row>> {
             BENCH,
             MARK,
             "dns",
-            "10.88.0.1:53",
+            "10.214.0.1:53",
             name,
             QUESTIONS,
         ];
