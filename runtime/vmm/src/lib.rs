@@ -32,6 +32,7 @@ mod layout;
 mod machine;
 mod memory;
 mod monitor;
+mod opened;
 pub mod sandbox;
 mod stats;
 mod sys;

@@ -1,9 +1,7 @@
 //! Puts a machine together: memory, interrupt controllers, vCPUs, devices, guest.
 
-use std::collections::HashMap;
-use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::os::fd::RawFd;
 use std::sync::{Arc, OnceLock};
 
 use kvm_bindings::{KVM_MAX_CPUID_ENTRIES, KVM_PIT_SPEAKER_DUMMY, kvm_pit_config};
@@ -12,7 +10,7 @@ use virtio_bindings::virtio_mmio::VIRTIO_MMIO_INT_VRING;
 use vmm_sys_util::eventfd::EventFd;
 
 use crate::boot::{self, LoadError, Payload};
-use crate::config::{self, ConfigError, Segment, VmConfig};
+use crate::config::{ConfigError, VmConfig};
 use crate::cpu::vcpu::Vcpu;
 use crate::cpu::{cpuid, registers};
 use crate::devices::console::{Console, Wakers};
@@ -20,12 +18,13 @@ use crate::devices::power::Power;
 use crate::devices::{Bus, Registers};
 use crate::layout::{self, Slot};
 use crate::memory::{self, Memory};
+use crate::opened::{Descriptors, open_disk, open_nic, open_vsock};
 use crate::outcome::Report;
 use crate::stats::Stats;
 use crate::virtio::Device;
-use crate::virtio::block::{Block, Extent, Extents};
+use crate::virtio::block::Block;
 use crate::virtio::mmio::Transport;
-use crate::virtio::net::{Net, Server};
+use crate::virtio::net::Server;
 use crate::virtio::rng::Rng;
 use crate::virtio::share::{Share, Talk};
 use crate::virtio::vsock::Vsock;
@@ -118,45 +117,6 @@ pub(crate) struct Machine {
     pub(crate) verdict: Arc<Verdict>,
 }
 
-/// The descriptors that the configuration names.
-pub(crate) struct Descriptors(HashMap<RawFd, OwnedFd>);
-
-impl Descriptors {
-    /// Takes over all that the configuration names.
-    pub(crate) fn take(config: &VmConfig) -> Result<Descriptors, Error> {
-        // The standard ones stay open as they are: messages go there.
-        let take = |fd| {
-            let owned = match fd {
-                0 => io::stdin().as_fd().try_clone_to_owned(),
-                1 => io::stdout().as_fd().try_clone_to_owned(),
-                2 => io::stderr().as_fd().try_clone_to_owned(),
-                _ => crate::sys::take_fd(fd),
-            };
-            owned
-                .map(|owned| (fd, owned))
-                .map_err(|why| Error::Descriptor { fd, why })
-        };
-        Ok(Descriptors(
-            config
-                .descriptors()
-                .into_iter()
-                .map(take)
-                .collect::<Result<_, _>>()?,
-        ))
-    }
-
-    /// A descriptor of its own for one use: the same number may be named twice.
-    pub(crate) fn get(&self, fd: RawFd) -> Result<OwnedFd, Error> {
-        let owned = self.0.get(&fd).ok_or(Error::Descriptor {
-            fd,
-            why: io::ErrorKind::NotFound.into(),
-        })?;
-        owned
-            .try_clone()
-            .map_err(|why| Error::Descriptor { fd, why })
-    }
-}
-
 /// Builds the machine.
 pub(crate) fn build(config: &VmConfig, fds: &Descriptors) -> Result<Machine, Error> {
     let kvm = crate::sys::kvm(fds.get(config.kvm_fd)?);
@@ -211,7 +171,7 @@ fn kvm_error(what: &'static str) -> impl Fn(kvm_ioctls::Error) -> Error {
     move |why| Error::Kvm { what, why }
 }
 
-fn device_error(what: impl Into<String>) -> impl FnOnce(io::Error) -> Error {
+pub(crate) fn device_error(what: impl Into<String>) -> impl FnOnce(io::Error) -> Error {
     let what = what.into();
     move |why| Error::Device { what, why }
 }
@@ -398,43 +358,4 @@ impl Wiring<'_> {
             .map_err(kvm_error("connect an interrupt's answer"))?;
         Ok(Arc::new(transport))
     }
-}
-
-fn open_disk(disk: &config::Disk, fds: &Descriptors) -> Result<Block, Error> {
-    let mut files: HashMap<RawFd, Arc<File>> = HashMap::new();
-    let mut extents = Vec::new();
-    for segment in &disk.segments {
-        extents.push(match segment {
-            Segment::File { fd, offset, len } => {
-                let file = match files.get(fd) {
-                    Some(file) => file.clone(),
-                    None => Arc::new(File::from(fds.get(*fd)?)),
-                };
-                files.insert(*fd, file.clone());
-                Extent::File {
-                    file,
-                    offset: *offset,
-                    len: *len,
-                }
-            }
-            Segment::Bytes(bytes) => Extent::Bytes(bytes.clone()),
-            Segment::Zero { len } => Extent::Zero { len: *len },
-        });
-    }
-    let extents = Extents::new(extents).map_err(device_error(format!("disk {:?}", disk.serial)))?;
-    Ok(Block::new(extents, disk.readonly, &disk.serial))
-}
-
-fn open_vsock(vsock: &config::Vsock, fds: &Descriptors) -> Result<Vsock, Error> {
-    let listener = vsock.listener_fd.map(|fd| fds.get(fd)).transpose()?;
-    let mut offered = HashMap::new();
-    for port in &vsock.ports {
-        offered.insert(port.port, fds.get(port.fd)?);
-    }
-    Vsock::new(vsock.cid, listener, offered).map_err(device_error("socket device"))
-}
-
-fn open_nic(index: usize, nic: &config::Nic, fds: &Descriptors) -> Result<Net, Error> {
-    let queues: Result<Vec<_>, _> = nic.queues.iter().map(|fd| fds.get(*fd)).collect();
-    Net::new(queues?, nic.mac, nic.mtu).map_err(device_error(format!("network device {index}")))
 }

@@ -9,7 +9,8 @@ use std::thread;
 
 use crate::config::VmConfig;
 use crate::event_loop::EventLoop;
-use crate::machine::{self, Descriptors, Error, Machine, Verdict};
+use crate::machine::{self, Error, Machine, Verdict};
+use crate::opened::Descriptors;
 use crate::outcome::{Event, Outcome, Report};
 use crate::sandbox::{self, ThreadKind};
 use crate::sys;
