@@ -3,28 +3,26 @@
 //! The peer is the process server inside the supervisor itself; its processes are
 //! made by `isola_init`, with the overlay of the image's layers as their root.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use isola_init::server::{Filter, Server, Spawner, list_processes};
+use isola_init::Texts;
+use isola_init::server::Server;
 use isola_init::stream::{Peer, PollSet};
-use isola_init::{Child, Launch, Pid, Root, Streams, Target, Texts};
 use isola_net::link::veth;
-use isola_netlink::{Socket, configure, in_namespace, refuse_router_advertisements};
-use isola_proto::message::{Process, Usage};
-use isola_proto::spec::TextFile;
-use isola_proto::{ErrorKind, Failure, Interface, ProcessSpec, SandboxSpec};
+use isola_proto::Interface;
 use rustix::mount::{FsOpenFlags, fsopen};
 
+use super::spawner::ContainerSpawner;
 use super::{Backend, LaunchContext, Sandbox, SandboxEnd, Unusable};
-use crate::cgroup::{Cgroup, DevicePolicy, Limits};
+use crate::cgroup::{DevicePolicy, Limits};
 use crate::error::{Error, Kind, Result};
-use crate::links::{Link, Links};
+use crate::links::Link;
 use crate::rootfs::{RootFs, unmount_root};
 use crate::state::Paths;
 use crate::storage::Source;
@@ -105,7 +103,7 @@ fn path_of(source: &Source) -> Option<String> {
 }
 
 /// The mounted root; unmounted when dropped.
-struct MountedRoot(PathBuf);
+pub(super) struct MountedRoot(pub(super) PathBuf);
 
 impl Drop for MountedRoot {
     fn drop(&mut self) {
@@ -270,182 +268,5 @@ impl ContainerSandbox {
                 return;
             }
         }
-    }
-}
-
-/// Makes the processes of one container.
-struct ContainerSpawner {
-    root: MountedRoot,
-    cgroup: Cgroup,
-    links: Rc<RefCell<Links>>,
-    /// The first process, once it was started.
-    target: Option<Target>,
-    /// Its small files.
-    texts: Texts,
-    /// Its network namespace, unless it is the host's.
-    netns: Option<OwnedFd>,
-    pid: Rc<Cell<Option<i32>>>,
-}
-
-/// Makes all links and sets them up, while the first process waits.
-fn connect(links: &Links, namespace: BorrowedFd<'_>) -> Result<()> {
-    if links.all().is_empty() {
-        return Ok(());
-    }
-    let mut interfaces = Vec::new();
-    for link in links.all() {
-        let default_routes = links.is_default(link);
-        interfaces.push(veth(
-            &link.attached,
-            namespace,
-            &link.interface,
-            default_routes,
-        )?);
-    }
-    let mut socket = Socket::route_in(namespace)?;
-    Ok(configure(&mut socket, &interfaces)?)
-}
-
-fn setup(error: Error) -> Failure {
-    Failure::from(error)
-}
-
-impl Spawner for ContainerSpawner {
-    fn start(
-        &mut self,
-        spec: &SandboxSpec,
-        streams: Streams,
-    ) -> std::result::Result<Child, Failure> {
-        let entry = self.cgroup.entry().map_err(setup)?;
-        // It is born in its cgroups. Its network is taken hold of while it waits:
-        // later it may be gone before we look.
-        let mut netns = None;
-        let mut enter = |pid: Pid| {
-            if !spec.namespaces.net {
-                return Ok(());
-            }
-            let path = format!("/proc/{}/ns/net", pid.as_raw_nonzero());
-            let namespace = netns.insert(OwnedFd::from(fs::File::open(path)?));
-            // Before the sysctls that the user asks for.
-            in_namespace(namespace.as_fd(), refuse_router_advertisements)
-                .and_then(|refused| refused)
-                .map_err(io::Error::other)?;
-            connect(&self.links.borrow(), namespace.as_fd()).map_err(io::Error::other)
-        };
-        let mut launch = Launch::new(spec, Root::Path(self.root.0.clone()), streams, &mut enter);
-        launch.cgroup = entry.unified;
-        launch.tasks = entry.tasks;
-        launch.netns = self.links.borrow().namespace().map_err(|error| {
-            Failure::new(
-                ErrorKind::Setup,
-                format!("cannot share the network: {error}"),
-            )
-        })?;
-        let mut child = isola_init::launch(launch)?;
-        self.texts = std::mem::take(&mut child.texts);
-        let target = Target::of(&child, &spec.namespaces).map_err(|error| {
-            let _ = isola_init::kill(&child.pidfd, libc::SIGKILL);
-            let _ = isola_init::wait(&child.pidfd);
-            Failure::new(
-                ErrorKind::Setup,
-                format!("cannot keep hold of the container: {error}"),
-            )
-        })?;
-        self.pid.set(Some(target.pid.as_raw_nonzero().get()));
-        self.target = Some(target);
-        self.netns = netns;
-        Ok(child)
-    }
-
-    fn exec(
-        &mut self,
-        process: &ProcessSpec,
-        streams: Streams,
-    ) -> std::result::Result<Child, Failure> {
-        let target = self
-            .target
-            .as_mut()
-            .ok_or_else(|| Failure::new(ErrorKind::Invalid, "the container was not started"))?;
-        let entry = self.cgroup.entry().map_err(setup)?;
-        (target.cgroup, target.tasks) = (entry.unified, entry.tasks);
-        let result = isola_init::join(target, process, streams, &mut |_| Ok(()), Vec::new());
-        (target.cgroup, target.tasks) = (None, Vec::new());
-        result
-    }
-
-    fn processes(&mut self) -> std::result::Result<Vec<Process>, Failure> {
-        let pids = self.cgroup.processes().map_err(setup)?;
-        list_processes(Filter::Pids(&pids)).map_err(|error| {
-            Failure::new(
-                ErrorKind::Setup,
-                format!("cannot list the processes: {error}"),
-            )
-        })
-    }
-
-    fn usage(&mut self) -> std::result::Result<Usage, Failure> {
-        let mut usage = self.cgroup.usage().map_err(setup)?;
-        if let Some(target) = &self.target {
-            let table =
-                fs::read_to_string(format!("/proc/{}/net/dev", target.pid.as_raw_nonzero()))
-                    .unwrap_or_default();
-            (usage.net_rx, usage.net_tx) = network(&table);
-        }
-        Ok(usage)
-    }
-
-    fn oom_killed(&mut self) -> bool {
-        self.cgroup.oom_killed()
-    }
-
-    fn interfaces(&mut self, interfaces: &[Interface]) -> std::result::Result<(), Failure> {
-        let invalid = |message| Err(Failure::new(ErrorKind::Invalid, message));
-        let netns = match &self.netns {
-            Some(netns) => netns,
-            None if self.target.is_none() => return invalid("the container was not started"),
-            None => return invalid("the container has no network namespace of its own"),
-        };
-        Socket::route_in(netns.as_fd())
-            .and_then(|mut socket| configure(&mut socket, interfaces))
-            .map_err(|error| Failure::new(ErrorKind::Setup, error.to_string()))
-    }
-
-    fn rewrite(&mut self, files: &[TextFile]) -> std::result::Result<(), Failure> {
-        self.texts.rewrite(files)
-    }
-}
-
-/// Bytes received and sent over all links but loopback (proc_pid_net(5)).
-fn network(table: &str) -> (u64, u64) {
-    let rows = table
-        .lines()
-        .skip(2)
-        .filter_map(|line| line.split_once(':'))
-        .filter(|(name, _)| name.trim() != "lo");
-    rows.fold((0, 0), |(received, sent), (_, numbers)| {
-        let numbers: Vec<u64> = numbers
-            .split_whitespace()
-            .filter_map(|number| number.parse().ok())
-            .collect();
-        let at = |index| numbers.get(index).copied().unwrap_or(0);
-        (at(0).saturating_add(received), at(8).saturating_add(sent))
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn loopback_does_not_count_as_network() {
-        let table = "\
-Inter-|   Receive                                                |  Transmit
- face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed
-    lo:  999    9    0    0    0     0          0         0      999    9    0    0    0     0       0          0
-  eth0: 1500    3    0    0    0     0          0         0      700    2    0    0    0     0       0          0
-  eth1:  500    1    0    0    0     0          0         0       30    2    0    0    0     0       0          0
-";
-        assert_eq!(network(table), (2000, 730));
-        assert_eq!(network(""), (0, 0));
     }
 }

@@ -5,6 +5,7 @@
 mod container;
 pub mod guest;
 mod select;
+mod spawner;
 
 use std::cell::RefCell;
 use std::fmt;

@@ -6,6 +6,7 @@
 //! calls that only those have. Else a 32-bit call (`int 0x80`) ends the process. A
 //! call of the x32 ABI gets ENOSYS, as on a kernel built without it.
 
+mod arguments;
 mod bpf;
 mod builtin;
 mod builtin_calls;
