@@ -2,7 +2,9 @@
 //! a machine that slows down slows both down; what is told is the median of the
 //! ratios of neighbours, with its quartiles. Nothing here is asserted in a test.
 
+mod archives;
 mod bridge;
+mod disk;
 mod guest;
 mod guest_files;
 mod guest_net;
@@ -15,6 +17,8 @@ mod names;
 mod pairs;
 mod peers;
 mod programs;
+mod pull;
+mod registry;
 mod start;
 mod table;
 
@@ -50,6 +54,8 @@ type Bench = (&'static str, fn(&Programs, u32) -> Result<Vec<Row>>);
 const HERE: &[Bench] = &[
     ("start", start::run),
     ("load", load::run),
+    ("pull", pull::run),
+    ("disk", disk::run),
     ("monitor", monitor::run),
     ("memory", memory::run),
     ("start-bridge", bridge::start),

@@ -39,11 +39,16 @@ impl Podman {
         self.command_at("store", args)
     }
 
+    /// Where the storage of this name is.
+    pub(crate) fn store(&self, store: &str) -> PathBuf {
+        self.folder.path().join(store)
+    }
+
     /// With a storage of this name.
     pub(crate) fn command_at(&self, store: &str, args: &[&str]) -> Command {
         let mut command = Command::new("podman");
         for (flag, name) in [("--root", "root"), ("--runroot", "run")] {
-            let path = self.folder.path().join(store).join(name);
+            let path = self.store(store).join(name);
             command.arg(flag).arg(path);
         }
         command
@@ -110,6 +115,11 @@ impl Docker {
             std::thread::sleep(Duration::from_millis(200));
         }
         Ok(docker)
+    }
+
+    /// Where its images are.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
     }
 
     pub(crate) fn command(&self, args: &[&str]) -> Command {
