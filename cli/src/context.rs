@@ -198,13 +198,18 @@ impl Context {
     /// Tells what a start has changed about the host.
     pub(crate) fn notices(&self, control: &Control) {
         for notice in control.notices() {
-            let text = match self.json {
-                true => serde_json::json!({ "notice": notice }).to_string(),
-                false => format!("notice: {notice}"),
-            };
-            // Nobody is left to hear about a failure of this.
-            let _ = writeln!(std::io::stderr(), "{text}");
+            self.notice(notice);
         }
+    }
+
+    /// Tells something that is neither an error nor what was asked for.
+    pub(crate) fn notice(&self, notice: &str) {
+        let text = match self.json {
+            true => serde_json::json!({ "notice": notice }).to_string(),
+            false => format!("notice: {notice}"),
+        };
+        // Nobody is left to hear about a failure of this.
+        let _ = writeln!(std::io::stderr(), "{text}");
     }
 
     /// Tells about a failure that does not end the command.

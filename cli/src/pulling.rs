@@ -1,6 +1,6 @@
 //! Getting images from registries, when asked to and when one is missing.
 
-use isola_images::registry::{Platform, Pulled};
+use isola_images::registry::{Platform, Platforms, Pulled};
 use isola_images::{DEMO, Error, Pinned, Reference, Store};
 
 use crate::context::Context;
@@ -22,12 +22,14 @@ pub(crate) fn pull(
     context: &Context,
     store: &Store,
     reference: &Reference,
-    platform: Option<&Platform>,
+    platforms: Platforms<'_>,
     quiet: bool,
 ) -> Result<Pulled> {
     let client = context.registries()?;
     let transfers = Transfers::of_pull(quiet);
-    let pulled = store.pull(&client, reference, platform, &|event| transfers.tell(event));
+    let pulled = store.pull(&client, reference, platforms, &|event| {
+        transfers.tell(event)
+    });
     drop(transfers);
     Ok(pulled?)
 }
@@ -62,7 +64,7 @@ pub(crate) fn find(context: &Context, name: &str, wanted: &Wanted<'_>) -> Result
         Ok(reference) => reference,
         Err(_) => return Ok(store.resolve(name)?),
     };
-    let pulled = pull(context, &store, &reference, None, wanted.quiet);
+    let pulled = pull(context, &store, &reference, Platforms::Native, wanted.quiet);
     pulled.map_err(|mut failure| {
         if wanted.when == "missing" {
             failure.message = format!("the image {name} is not here, and {}", failure.message);

@@ -24,6 +24,8 @@ mod changes;
 mod digest;
 mod erofs;
 mod error;
+#[doc(hidden)]
+pub mod fuzz;
 mod image;
 mod import;
 mod layer;
@@ -31,6 +33,7 @@ mod limits;
 mod reference;
 pub mod registry;
 mod store;
+mod whole;
 
 pub use archive::{Loaded, Progress};
 pub use digest::{Digest, ImageId};
@@ -41,4 +44,7 @@ pub use layer::Compression;
 pub use layer::build::LayerFormat;
 pub use limits::Limits;
 pub use reference::{DEFAULT_DOMAIN, Reference};
-pub use store::{DEMO, ImageUsage, InUse, Pinned, Removed, Step, Store, Summary, Usage};
+pub use store::{
+    CheckTold, Checked, DEMO, Finding, ImageUsage, InUse, Mended, Pinned, Removed, Step, Store,
+    Summary, Usage,
+};

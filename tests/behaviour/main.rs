@@ -5,6 +5,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod attacks;
+mod clients;
+mod content;
 mod crash;
 mod debian;
 mod images;
@@ -42,6 +44,8 @@ const ALL: &[(&str, &[Behaviour])] = &[
     ("volumes", volumes::ALL),
     ("shares", shares::ALL),
     ("registry", registry::ALL),
+    ("clients", clients::ALL),
+    ("content", content::ALL),
 ];
 
 fn main() {

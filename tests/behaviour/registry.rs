@@ -1,41 +1,29 @@
-//! Registries: Debian's, on loopback, with skopeo as another client.
+//! Registries: Debian's, on loopback.
 
 #[path = "registry/server.rs"]
 mod server;
 
-#[path = "../../images/tests/suite/support/fake.rs"]
-#[allow(dead_code)]
-mod fake;
-
-use std::collections::HashMap;
-use std::io::Read;
 use std::path::Path;
-use std::process::Command;
-use std::time::{Duration, Instant};
 
 use isola_tests::{Env, Output, behaviours};
 
-use fake::{Fake, Reply, Seen, Served};
-use server::Registry;
+pub(crate) use server::Registry;
 
 behaviours![
     Every what_is_missing_is_pulled,
     Once pushed_and_pulled_images_are_the_same,
     Once tls_and_logins,
     Once client_certificates_are_shown,
-    Once skopeo_and_isola_understand_each_other,
     Once a_missing_image_is_one_clear_error,
-    Once a_killed_pull_leaves_nothing_but_what_is_used_again,
     Once helpers_keep_logins,
-    Once usage_and_history_are_told,
 ];
 
-fn inspect(env: &Env, image: &str, field: &str) -> String {
+pub(crate) fn inspect(env: &Env, image: &str, field: &str) -> String {
     let words = ["inspect", "--type", "image", "--format", field, image];
     env.isola(words).ok().stdout.trim().to_owned()
 }
 
-fn names(env: &Env) -> String {
+pub(crate) fn names(env: &Env) -> String {
     let words = ["images", "--format", "{{.Repository}}:{{.Tag}}"];
     env.isola(words).ok().stdout
 }
@@ -185,79 +173,6 @@ fn client_certificates_are_shown(env: &Env) {
     with(env, &variables, &["push", &name], b"").ok();
 }
 
-fn skopeo(env: &Env, words: &[&str]) {
-    let mut command = Command::new("skopeo");
-    env.host().enter(&mut command);
-    let output = command.arg("--insecure-policy").args(words).output();
-    let output = output.unwrap_or_else(|e| panic!("skopeo is needed for this test: {e}"));
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-}
-
-fn skopeo_and_isola_understand_each_other(env: &Env) {
-    let folder = env.files();
-    let registry = Registry::plain(env);
-    let archive = folder.join("box.tar");
-    let archive = archive.to_str().unwrap();
-    env.isola(["save", "-o", archive, "box"]).ok();
-    for (number, form) in ["oci", "v2s2"].into_iter().enumerate() {
-        for compression in ["gzip", "zstd"] {
-            if (form, compression) == ("v2s2", "zstd") {
-                // Docker's own manifests know no zstd.
-                continue;
-            }
-            let name = format!("{}/from-skopeo:{number}-{compression}", registry.host);
-            let to = format!("docker://{name}");
-            let from = format!("oci-archive:{archive}");
-            skopeo(
-                env,
-                &[
-                    "copy",
-                    "--dest-tls-verify=false",
-                    "--format",
-                    form,
-                    "--dest-compress-format",
-                    compression,
-                    "--dest-compress",
-                    &from,
-                    &to,
-                ],
-            );
-            env.isola(["pull", &name]).ok();
-            let output = env.isola(["run", "--rm", &name, "echo", form]).ok();
-            assert_eq!(output.stdout, format!("{form}\n"));
-            let digest = inspect(env, &name, "{{.Descriptor.digest}}");
-            // What came from skopeo goes back as it is, and skopeo reads it.
-            let back = format!("{}/from-isola:{number}-{compression}", registry.host);
-            env.isola(["tag", &name, &back]).ok();
-            let pushed = env.isola(["push", &back]).ok();
-            assert!(pushed.stdout.contains(&digest), "{pushed:?}");
-            let copy = folder.join(format!("copy-{number}-{compression}"));
-            let to = format!("dir:{}", copy.display());
-            let from = format!("docker://{back}");
-            skopeo(
-                env,
-                &[
-                    "copy",
-                    "--src-tls-verify=false",
-                    "--preserve-digests",
-                    &from,
-                    &to,
-                ],
-            );
-            let ours = env
-                .isola(["manifest", "inspect", "--raw", &back])
-                .ok()
-                .stdout;
-            let theirs = std::fs::read_to_string(copy.join("manifest.json")).unwrap();
-            assert_eq!(ours, theirs);
-        }
-    }
-}
-
 fn a_missing_image_is_one_clear_error(env: &Env) {
     let registry = Registry::plain(env);
     let name = format!("{}/box:1", registry.host);
@@ -278,76 +193,6 @@ fn a_missing_image_is_one_clear_error(env: &Env) {
         .stderr;
     assert!(error.contains("\"code\":\"E0201\""), "{error}");
     assert_eq!(names(env).lines().count(), 2);
-}
-
-/// The small image as a registry has it.
-fn served(env: &Env) -> Served {
-    let archive = env.files().join("served.tar");
-    env.isola(["save", "-o", archive.to_str().unwrap(), "box"])
-        .ok();
-    let mut served: Served = HashMap::new();
-    let mut archive = tar::Archive::new(std::fs::File::open(archive).unwrap());
-    for entry in archive.entries().unwrap() {
-        let mut entry = entry.unwrap();
-        let path = entry.path().unwrap().display().to_string();
-        let Some(hex) = path
-            .strip_prefix("blobs/sha256/")
-            .filter(|hex| !hex.is_empty())
-        else {
-            continue;
-        };
-        let digest = format!("sha256:{hex}");
-        let mut bytes = Vec::new();
-        entry.read_to_end(&mut bytes).unwrap();
-        served.insert(format!("/v2/box/blobs/{digest}"), ("x", bytes.clone()));
-        if digest == inspect(env, "box", "{{.Descriptor.digest}}") {
-            let kind = "application/vnd.oci.image.manifest.v1+json";
-            served.insert("/v2/box/manifests/latest".into(), (kind, bytes));
-        }
-    }
-    served
-}
-
-fn a_killed_pull_leaves_nothing_but_what_is_used_again(env: &Env) {
-    let served = served(env);
-    let large = served.values().map(|(_, bytes)| bytes.len()).max().unwrap();
-    let bytes: Vec<_> = served.values().map(|(_, bytes)| bytes.clone()).collect();
-    let whole = bytes
-        .into_iter()
-        .find(|bytes| bytes.len() == large)
-        .unwrap();
-    let path = served
-        .iter()
-        .find(|(_, (_, bytes))| bytes.len() == large)
-        .unwrap()
-        .0
-        .clone();
-    let mischief = move |seen: &Seen| {
-        let slow = seen.path == path && seen.before == 0;
-        slow.then(|| Reply::Slow(whole.clone(), 100_000))
-    };
-    let fake = env.host().inside(|| Fake::new(served, Box::new(mischief)));
-    env.isola(["rmi", "box"]).ok();
-    let count = |folder: &str| {
-        let path = env.root().join("images").join(folder);
-        std::fs::read_dir(path).unwrap().count()
-    };
-    let name = format!("{}/box", fake.host);
-    let pull = env.start(["pull", &name]);
-    let until = Instant::now() + Duration::from_secs(60);
-    while count("tmp") < 2 {
-        assert!(Instant::now() < until, "the pull does not begin");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    pull.signal(9);
-    pull.wait();
-    assert_eq!(names(env), "");
-    assert_eq!((count("layers"), count("blobs/sha256")), (0, 0));
-    assert!(count("tmp") > 0, "the pull was over before it was killed");
-    env.isola(["pull", &name]).ok();
-    assert_eq!(count("tmp"), 0, "what the killed one left is gone");
-    let output = env.isola(["run", "--rm", &name, "echo", "fine"]).ok();
-    assert_eq!(output.stdout, "fine\n");
 }
 
 fn helpers_keep_logins(env: &Env) {
@@ -398,49 +243,4 @@ fn helpers_keep_logins(env: &Env) {
     assert!(!kept.exists());
     std::fs::remove_file(&helper).unwrap();
     with(env, &variables, &["push", &name], b"").fails(1, "docker-credential-test");
-}
-
-fn usage_and_history_are_told(env: &Env) {
-    env.isola(["tag", "box", "box:2"]).ok();
-    env.isola(["create", "--name", "aa", "box"]).ok();
-    let table = env.isola(["system", "df"]).ok().stdout;
-    let lines: Vec<_> = table.lines().collect();
-    assert!(
-        lines[1].starts_with("Images") && lines[2].starts_with("Containers"),
-        "{table}"
-    );
-    let active = env
-        .isola(["system", "df", "--format", "{{.Active}}/{{.TotalCount}}"])
-        .ok();
-    assert_eq!(active.stdout, "1/1\n0/1\n");
-    assert!(
-        env.isola(["system", "df", "-v"])
-            .ok()
-            .stdout
-            .contains("box:2")
-    );
-    let steps = env
-        .isola(["history", "--format", "{{.ID}} {{.Size}}", "box"])
-        .ok()
-        .stdout;
-    let (id, size) = steps.lines().next().unwrap().split_once(' ').unwrap();
-    assert_eq!(
-        id,
-        env.isola(["images", "-q", "box"])
-            .ok()
-            .stdout
-            .lines()
-            .next()
-            .unwrap()
-    );
-    assert!(steps.contains("MB"), "{size} of {steps}");
-    env.isola(["image", "prune", "--all", "--force"]).ok();
-    assert!(names(env).contains("box:2"), "it is in use");
-    let output = env
-        .isola(["system", "prune", "--all", "--force"])
-        .ok()
-        .stdout;
-    assert!(output.contains("Total reclaimed space"), "{output}");
-    assert_eq!(names(env), "");
-    assert_eq!(env.isola(["ps", "-aq"]).ok().stdout, "");
 }

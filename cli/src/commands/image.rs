@@ -1,15 +1,22 @@
 //! `isola image`: the verbs for images under one roof, as Docker has it.
 
+use std::collections::HashSet;
+
 use clap::Subcommand;
 use clap_complete::engine::ArgValueCandidates;
+use isola_images::ImageId;
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::inspect::show;
 use super::{history, images, import, load, pull, push, rmi, save, tag};
 use crate::complete;
+use crate::confirm::confirm;
 use crate::context::Context;
 use crate::demo_image;
 use crate::error::{Exit, Result};
+use crate::filter::Filters;
+use crate::logfile::parse_moment;
 use crate::output::print_line;
 
 /// Manage images
@@ -54,10 +61,15 @@ struct PruneArgs {
     /// Also images with a name, if no instance uses them
     #[arg(short, long)]
     all: bool,
-    /// Accepted for Docker's sake: nothing is asked
+    /// Do not ask
     #[arg(short, long)]
     force: bool,
+    /// Only those with label, label!, or made before until
+    #[arg(long, value_name = "KEY=VALUE")]
+    filter: Vec<String>,
 }
+
+const PRUNE_FILTERS: &[&str] = &["label", "label!", "until"];
 
 const EXAMPLES: &str = "Examples:
   isola image ls
@@ -96,8 +108,41 @@ pub(crate) fn image_details(context: &Context, name: &str) -> Result<Value> {
     }
 }
 
+/// What `prune` takes away, for who is asked.
+pub(crate) fn what_goes(all: bool) -> &'static str {
+    match all {
+        true => "  - all images that no instance uses",
+        false => "  - all images without a name that no instance uses",
+    }
+}
+
 fn prune(args: &PruneArgs, context: &Context) -> Result<Exit> {
-    let removed = context.store()?.gc(args.all, &context.image_users())?;
+    let filters = Filters::parse(&args.filter, PRUNE_FILTERS)?;
+    let until = filters
+        .values("until")
+        .last()
+        .map(|text| parse_moment("the filter until", text, Timestamp::now()))
+        .transpose()?;
+    let question = format!("This will remove:\n{}", what_goes(args.all));
+    confirm(args.force, &question)?;
+    let store = context.store()?;
+    let users = context.image_users();
+    let mut stays = HashSet::new();
+    for image in store.list()? {
+        let time = image.created.as_ref();
+        let time = time.and_then(|text| text.parse::<Timestamp>().ok());
+        let young = until.is_some_and(|until| time.is_some_and(|time| time > until));
+        let labelled = !args.filter.is_empty()
+            && !filters.labels(&images::labels(&image, context).unwrap_or_default());
+        if young || labelled {
+            stays.insert(image.id);
+        }
+    }
+    let keep = |id: &ImageId| match stays.contains(id) {
+        true => vec!["a filter".to_owned()],
+        false => users(id),
+    };
+    let removed = store.gc(args.all, &keep)?;
     rmi::tell(&removed)?;
     print_line(&format!(
         "Total reclaimed space: {}",

@@ -156,7 +156,7 @@ fn select<'a>(all: &'a [Summary], filters: &Filters, context: &Context) -> Resul
     Ok(listed)
 }
 
-fn labels(
+pub(super) fn labels(
     image: &Summary,
     context: &Context,
 ) -> Result<std::collections::BTreeMap<String, String>> {

@@ -1,7 +1,7 @@
 //! `isola pull`
 
 use isola_images::Reference;
-use isola_images::registry::{Platform, Pulled};
+use isola_images::registry::{Platform, Platforms, Pulled};
 use serde_json::json;
 
 use crate::context::Context;
@@ -16,6 +16,9 @@ pub(crate) struct Args {
     /// Platform to get, this machine's if not given; others can be pushed and saved, not run
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     platform: Option<String>,
+    /// Get the index with the images for all of its platforms, to be pushed or saved as it is
+    #[arg(long, conflicts_with = "platform")]
+    all_platforms: bool,
     /// Print names only, and no progress
     #[arg(short, long)]
     quiet: bool,
@@ -30,7 +33,8 @@ pub(crate) struct Args {
 const EXAMPLES: &str = "Examples:
   isola pull debian:12
   isola pull registry.example.org:5000/team/web@sha256:1f3a...
-  isola pull --platform linux/arm64 debian";
+  isola pull --platform linux/arm64 debian
+  isola pull --all-platforms debian:12";
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<Exit> {
     let platform = args
@@ -38,10 +42,15 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<Exit> {
         .as_deref()
         .map(str::parse::<Platform>)
         .transpose()?;
+    let platforms = match &platform {
+        Some(platform) => Platforms::One(platform),
+        None if args.all_platforms => Platforms::All,
+        None => Platforms::Native,
+    };
     let store = context.store()?;
     context.each(&args.names, |name| {
         let reference: Reference = name.parse()?;
-        let pulled = pulling::pull(context, &store, &reference, platform.as_ref(), args.quiet)?;
+        let pulled = pulling::pull(context, &store, &reference, platforms, args.quiet)?;
         tell(&reference, &pulled, args)
     })
 }

@@ -3,12 +3,12 @@
 use clap_complete::engine::ArgValueCandidates;
 use isola_images::Reference;
 use isola_images::registry::Platform;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::complete;
 use crate::context::Context;
 use crate::demo_image;
-use crate::error::{Code, Exit, Failure, Result};
+use crate::error::{Exit, Result};
 use crate::output::print_line;
 use crate::transfers::Transfers;
 
@@ -16,7 +16,7 @@ use crate::transfers::Transfers;
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Refuse to push an image of another platform
+    /// Only the image for this platform; without it, an index that was pulled for all goes whole
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     platform: Option<String>,
     /// Print names only, and no progress
@@ -33,6 +33,7 @@ pub(crate) struct Args {
 const EXAMPLES: &str = "Examples:
   isola push registry.example.org:5000/team/web:2
   isola tag web localhost:5000/web && isola push localhost:5000/web
+  isola push --platform linux/arm64 team/web
   isola push --quiet team/web team/web:2";
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<Exit> {
@@ -52,22 +53,19 @@ fn push(args: &Args, platform: Option<&Platform>, context: &Context, name: &str)
     if reference.familiar_name() == isola_images::DEMO {
         drop(demo_image::resolve(&store, name)?);
     }
-    if let Some(platform) = platform {
-        let details = store.inspect(name)?;
-        let text = |key: &str| details.get(key).and_then(Value::as_str).unwrap_or_default();
-        let found = [text("Os"), text("Architecture"), text("Variant")].join("/");
-        let found: Platform = found.trim_end_matches('/').parse()?;
-        if !found.serves(platform) {
-            let message = format!("{name} is for {found}, not for {platform}");
-            return Err(Failure::new(Code::Unsupported, message)
-                .hint(format!("`isola pull --platform {platform}` gets that one")));
-        }
-    }
     let client = context.registries()?;
     let transfers = Transfers::of_push(args.quiet);
-    let pushed = store.push(&client, &reference, &|event| transfers.tell(event));
+    let pushed = store.push(&client, &reference, platform, &|event| {
+        transfers.tell(event)
+    });
     drop(transfers);
     let pushed = pushed?;
+    if pushed.alone && !args.quiet {
+        context.notice(&format!(
+            "{name} came by an index for several platforms; only the image that is here was pushed \
+             (`isola pull --all-platforms` gets all)"
+        ));
+    }
     if args.format.is_some() {
         let value = json!({
             "Name": reference.to_string(),

@@ -10,8 +10,9 @@ use crate::error::{Error, Result};
 use crate::image;
 use crate::layer::Compression;
 use crate::layer::build::Built;
-use crate::store::index::Entry;
+use crate::store::index::{Entry, Origin};
 use crate::store::ingest::Blob;
+use crate::whole::Whole;
 
 /// All that a pass over the archive gives.
 pub(super) struct Contents {
@@ -92,7 +93,7 @@ impl Contents {
             reference: None,
             created: config.config.created().clone(),
             size,
-            origin: None,
+            origin: found.whole.as_ref().map(whole_origin).transpose()?,
         };
         Ok(Checked {
             found,
@@ -108,6 +109,12 @@ impl Contents {
             _ => Error::Archive(format!("the layer `{name}` is missing in it")),
         }
     }
+}
+
+fn whole_origin(whole: &Whole) -> Result<Origin> {
+    let digest = whole.top()?.digest;
+    let whole = true;
+    Ok(Origin { digest, whole })
 }
 
 /// The manifest of an image that came without one. The same image always gets

@@ -9,10 +9,9 @@ use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::image::{is_native, native};
 use crate::reference::Reference;
+use crate::registry::manifest;
 use crate::store::index::{NAME, REF_NAME};
-
-/// Indices may point to indices; no deeper than this.
-const MAX_NESTING: usize = 4;
+use crate::whole::{self, Listed, MAX_NESTING, Whole};
 
 /// The small files of an archive by name.
 #[derive(Debug, Default)]
@@ -33,7 +32,12 @@ pub(crate) struct Found {
     /// Names in the archive of its layers, lowest first.
     pub(crate) layers: Vec<String>,
     pub(crate) references: Vec<Reference>,
+    /// Its index, if the archive has all that it leads to.
+    pub(crate) whole: Option<Whole>,
 }
+
+/// Whether an archive has a file of that name.
+pub(crate) type Has<'a> = &'a dyn Fn(&str) -> bool;
 
 /// An element of Docker's `manifest.json`.
 #[derive(Deserialize)]
@@ -47,11 +51,12 @@ struct DockerImage {
 }
 
 impl Documents {
-    /// The images of the archive, whichever kind it is.
-    pub(crate) fn images(&self) -> Result<Vec<Found>> {
+    /// The images of the archive, whichever kind it is. `has` tells whether a
+    /// blob is among what is not a document.
+    pub(crate) fn images(&self, has: Has<'_>) -> Result<Vec<Found>> {
         let images =
             if self.files.contains_key("index.json") && self.files.contains_key("oci-layout") {
-                self.oci_images()?
+                self.oci_images(has)?
             } else if self.files.contains_key("manifest.json") {
                 self.docker_images()?
             } else {
@@ -86,7 +91,7 @@ impl Documents {
     }
 
     /// A blob of an OCI layout, checked against its digest.
-    fn blob(&self, digest: &Digest) -> Result<&[u8]> {
+    pub(crate) fn blob(&self, digest: &Digest) -> Result<&[u8]> {
         let name = blob_name(digest);
         let content = self.files.get(&name).ok_or(Error::BlobMissing(*digest))?;
         let found = Digest::of(content);
@@ -100,7 +105,7 @@ impl Documents {
         Ok(content)
     }
 
-    fn oci_images(&self) -> Result<Vec<Found>> {
+    fn oci_images(&self, has: Has<'_>) -> Result<Vec<Found>> {
         let index = parse_index(self.document("index.json")?)?;
         let mut images: Vec<(Digest, Found)> = Vec::new();
         for descriptor in index.manifests() {
@@ -108,13 +113,20 @@ impl Documents {
                 continue;
             }
             let names = names(descriptor);
-            let manifest = self.manifest(descriptor, 0)?;
+            let whole = self.whole(descriptor, has);
+            let manifest = match (self.manifest(descriptor, 0), &whole) {
+                (Err(Error::Platform { .. }), Some(whole)) => whole.first()?.digest,
+                (found, _) => found?,
+            };
             // Docker lists an image once for each of its names.
             if let Some((_, known)) = images.iter_mut().find(|(digest, _)| *digest == manifest) {
                 known.references.extend(names);
+                known.whole = known.whole.take().or(whole);
                 continue;
             }
-            images.push((manifest, self.oci_image(&manifest, names)?));
+            let mut image = self.oci_image(&manifest, names)?;
+            image.whole = whole;
+            images.push((manifest, image));
         }
         let mut images: Vec<Found> = images.into_iter().map(|(_, image)| image).collect();
         // Archives of `docker save` name their images here; a broken file does
@@ -175,6 +187,23 @@ impl Documents {
         self.manifest(chosen, nesting + 1)
     }
 
+    /// All that an index leads to. An archive of one platform of it lacks the
+    /// others, and then it is the archive of that image.
+    fn whole(&self, descriptor: &Descriptor, has: Has<'_>) -> Option<Whole> {
+        if !is_index(descriptor.media_type()) {
+            return None;
+        }
+        let digest = digest_of(descriptor).ok()?;
+        let kind = descriptor.media_type().to_string();
+        let top = Listed::new(digest, self.blob(&digest).ok()?.to_vec(), Some(&kind));
+        let get = &mut |found: &manifest::Descriptor| Ok(self.blob(&found.digest)?.to_vec());
+        let whole = whole::walk(top, get).ok()?;
+        let here = |blob: &manifest::Descriptor| {
+            has(&blob_name(&blob.digest)) || self.blob(&blob.digest).is_ok()
+        };
+        whole.blobs.iter().all(here).then_some(whole)
+    }
+
     fn oci_image(&self, digest: &Digest, references: Vec<Reference>) -> Result<Found> {
         let manifest = self.blob(digest)?.to_vec();
         let parsed = crate::image::parse_manifest(&manifest)?;
@@ -185,6 +214,7 @@ impl Documents {
             config,
             layers,
             references,
+            whole: None,
         })
     }
 
@@ -225,6 +255,7 @@ impl Documents {
             config,
             layers,
             references,
+            whole: None,
         })
     }
 }
@@ -237,7 +268,7 @@ pub(crate) fn normal(name: &str) -> String {
         .join("/")
 }
 
-fn blob_name(digest: &Digest) -> String {
+pub(crate) fn blob_name(digest: &Digest) -> String {
     format!("blobs/sha256/{}", digest.hex())
 }
 

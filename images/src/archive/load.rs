@@ -9,7 +9,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 
 use super::check::{Checked, Contents};
-use super::documents::{Documents, normal};
+use super::documents::{Documents, blob_name, normal};
 use super::workers::Workers;
 use crate::digest::{Digest, ImageId};
 use crate::error::{Error, Result};
@@ -21,6 +21,8 @@ use crate::reference::Reference;
 use crate::store::Store;
 use crate::store::index::Entry;
 use crate::store::ingest::{Blob, BlobSink};
+use crate::store::temp::Temp;
+use crate::whole::Whole;
 
 /// Bytes of all small files of an archive together.
 const MAX_DOCUMENTS: u64 = 64 << 20;
@@ -78,7 +80,9 @@ impl Store {
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Vec<Loaded>> {
         let mut contents = self.read_archive(archive, progress)?;
-        let found = contents.documents.images()?;
+        let found = contents
+            .documents
+            .images(&|name| contents.blobs.contains_key(name))?;
         let checked = found
             .into_iter()
             .map(|found| contents.check(found))
@@ -151,6 +155,24 @@ impl Store {
         Ok(())
     }
 
+    /// Puts what an index leads to beyond its image in its place, and gives what
+    /// of it is small.
+    fn place_others(&self, contents: &mut Contents, whole: &Whole) -> Result<Vec<(Digest, Temp)>> {
+        let mut documents = Vec::new();
+        for listed in &whole.documents {
+            documents.push((listed.digest, self.stage(&listed.bytes)?));
+        }
+        for blob in &whole.blobs {
+            let digest = blob.digest;
+            if let Some(blob) = contents.blobs.remove(&blob_name(&digest)) {
+                blob.temp.persist(&self.blob_path(&digest))?;
+            } else if let Ok(content) = contents.documents.blob(&digest) {
+                documents.push((digest, self.stage(content)?));
+            }
+        }
+        Ok(documents)
+    }
+
     /// Puts everything in its place: content first, the index last.
     fn commit(&self, mut contents: Contents, images: Vec<Checked>) -> Result<Vec<Loaded>> {
         let mut documents = Vec::new();
@@ -160,6 +182,10 @@ impl Store {
             }
         }
         self.place_layers(&mut contents, &images)?;
+        let wholes = images.iter().filter_map(|image| image.found.whole.as_ref());
+        for whole in wholes {
+            documents.extend(self.place_others(&mut contents, whole)?);
+        }
         for (digest, temp) in documents {
             temp.persist(&self.blob_path(&digest))?;
         }

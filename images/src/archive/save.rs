@@ -12,15 +12,19 @@ use crate::image;
 use crate::layer::tar::EntryKind;
 use crate::layer::write::{NewEntry, TarWriter};
 use crate::reference::Reference;
+use crate::registry::Platform;
 use crate::store::Store;
 use crate::store::blobs::Checked;
-use crate::store::index::{Entry, INDEX_TYPE, NAME, REF_NAME};
+use crate::store::index::{INDEX_TYPE, NAME, REF_NAME};
 use crate::store::resolve::find;
+use crate::whole::Whole;
 
 /// An image that is saved, with the names that it is saved under.
 struct Saved {
-    entry: Entry,
+    /// All of it; the image's manifest or the index is its top.
+    content: Whole,
     references: Vec<Reference>,
+    /// Of the one image that formats without platforms know.
     config: Digest,
     layers: Vec<Digest>,
 }
@@ -36,12 +40,18 @@ struct DockerImage {
 
 impl Store {
     /// Writes images with all of their blobs as they came: digests stay the
-    /// same. An image given by name is saved under this name, one given by id
-    /// without. Every blob's digest is checked on the way; after an error what
-    /// was written is of no use.
-    pub fn save(&self, images: &[String], out: impl Write) -> Result<()> {
+    /// same. An image that is kept for all platforms is saved with its index
+    /// unless one of them is named. An image given by name is saved under this
+    /// name, one given by id without. Every blob's digest is checked on the way;
+    /// after an error what was written is of no use.
+    pub fn save(
+        &self,
+        images: &[String],
+        platform: Option<&Platform>,
+        out: impl Write,
+    ) -> Result<()> {
         let _lock = self.share_content()?;
-        let saved = self.collect(images)?;
+        let saved = self.collect(images, platform)?;
         let mut tar = TarWriter::new(io::BufWriter::with_capacity(1 << 20, out));
         tar.entry(&NewEntry::plain(b"blobs", EntryKind::Dir, 0o755))
             .map_err(Error::Write)?;
@@ -49,14 +59,14 @@ impl Store {
             .map_err(Error::Write)?;
         let mut blobs: Vec<Digest> = Vec::new();
         for image in &saved {
-            blobs.extend(&image.layers);
-            blobs.extend([image.config, image.entry.manifest]);
+            blobs.extend(image.content.blobs.iter().map(|blob| blob.digest));
+            blobs.extend(image.content.documents.iter().map(|listed| listed.digest));
         }
         let mut written = std::collections::HashSet::new();
         for digest in blobs.into_iter().filter(|&digest| written.insert(digest)) {
             self.save_blob(&digest, &mut tar)?;
         }
-        document(&mut tar, "index.json", &index(&saved))?;
+        document(&mut tar, "index.json", &index(&saved)?)?;
         document(&mut tar, "manifest.json", &docker(&saved))?;
         document(
             &mut tar,
@@ -68,22 +78,27 @@ impl Store {
             .map_err(Error::Write)
     }
 
-    fn collect(&self, images: &[String]) -> Result<Vec<Saved>> {
+    fn collect(&self, images: &[String], platform: Option<&Platform>) -> Result<Vec<Saved>> {
         let index = self.read_index()?;
         let mut saved: BTreeMap<Digest, Saved> = BTreeMap::new();
         for name in images {
             let entry = find(&index, name)?;
-            let known = match saved.entry(entry.manifest) {
+            let content = self.sent(entry, platform)?;
+            let known = match saved.entry(content.top()?.digest) {
                 std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),
                 std::collections::btree_map::Entry::Vacant(free) => {
-                    let manifest = image::parse_manifest(&self.read_document(&entry.manifest)?)?;
+                    // Without a platform it is the one that runs here.
+                    let manifest = match platform {
+                        Some(_) => image::parse_manifest(&content.top()?.bytes)?,
+                        None => image::parse_manifest(&self.read_document(&entry.manifest)?)?,
+                    };
                     if let Some(kind) = manifest.artifact {
                         let name = name.clone();
                         return Err(Error::Artifact { name, kind });
                     }
                     let (config, layers) = (manifest.config, manifest.layers);
                     free.insert(Saved {
-                        entry: entry.clone(),
+                        content,
                         references: Vec::new(),
                         config,
                         layers,
@@ -133,13 +148,14 @@ fn document<W: Write>(tar: &mut TarWriter<W>, name: &str, content: &impl Seriali
 }
 
 /// The OCI index: an image once for each of its names.
-fn index(saved: &[Saved]) -> serde_json::Value {
+fn index(saved: &[Saved]) -> Result<serde_json::Value> {
     let mut manifests = Vec::new();
     for image in saved {
+        let top = image.content.top()?;
         let mut descriptor = json!({
-            "mediaType": image.entry.media_type,
-            "digest": image.entry.manifest,
-            "size": image.entry.manifest_size,
+            "mediaType": top.media_type,
+            "digest": top.digest,
+            "size": top.bytes.len(),
         });
         if image.references.is_empty() {
             manifests.push(descriptor.clone());
@@ -149,7 +165,7 @@ fn index(saved: &[Saved]) -> serde_json::Value {
             manifests.push(descriptor.clone());
         }
     }
-    json!({ "schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": manifests })
+    Ok(json!({ "schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": manifests }))
 }
 
 fn docker(saved: &[Saved]) -> Vec<DockerImage> {

@@ -135,8 +135,13 @@ pub(crate) fn choose<'a>(
 }
 
 impl Descriptor {
+    /// Its maker does not let it be passed on, and registries need not have it.
+    pub(crate) fn is_withheld(&self) -> bool {
+        self.media_type.contains(".foreign.") || self.media_type.contains(".nondistributable.")
+    }
+
     /// Signatures and build records stand beside images in an index.
-    fn is_attachment(&self) -> bool {
+    pub(crate) fn is_attachment(&self) -> bool {
         let noted = self.annotations.as_ref();
         noted.is_some_and(|notes| notes.contains_key("vnd.docker.reference.type"))
             || self

@@ -3,17 +3,18 @@
 //! From below: `url`, `challenge`, `platform`, `manifest` and `retry` know text
 //! alone; `docker_config` and `helper` know logins, `tls` certificates, `auth`
 //! tokens; `http` asks one thing of one host, `answer` is what comes back; `remote` is a repository, with its
-//! mirrors; `fetch`, `pull` and `push` are what the store does with it.
+//! mirrors; `plan`, `fetch`, `pull` and `push` are what the store does with it.
 
 mod answer;
 mod auth;
-mod challenge;
+pub(crate) mod challenge;
 mod docker_config;
 mod fetch;
 mod helper;
-mod http;
+pub(crate) mod http;
 mod login;
-mod manifest;
+pub(crate) mod manifest;
+mod plan;
 mod platform;
 mod pull;
 mod push;
@@ -21,12 +22,12 @@ mod remote;
 mod retry;
 mod settings;
 mod tls;
-mod url;
+pub(crate) mod url;
 
 pub use docker_config::{Credentials, DockerConfig, KeptIn};
 pub use http::Client;
 pub use login::{logout, registry_name};
 pub use platform::Platform;
-pub use pull::{Pulled, Told, Transfer};
+pub use pull::{Platforms, Pulled, Told, Transfer};
 pub use push::Pushed;
 pub use settings::{HostSettings, RegistrySettings};

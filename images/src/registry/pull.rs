@@ -1,26 +1,31 @@
 //! From a registry into the store: layers come side by side, are hashed and
 //! unpacked while they come, and are in their places before the index names them.
 
-use std::collections::HashSet;
 use std::fs::File;
 use std::path::Path;
 
 use super::fetch::{Fetch, Job};
 use super::http::Client;
-use super::manifest::{self, Descriptor, Document};
-use super::platform::{Platform, PlatformOf};
-use super::remote::{Fetched, Remote};
+use super::plan::{Plan, kept_name};
+use super::platform::Platform;
+use super::remote::Remote;
 use crate::digest::{Digest, ImageId};
 use crate::error::{Error, Result};
-use crate::image;
 use crate::layer::build::Built;
 use crate::reference::Reference;
 use crate::store::Store;
-use crate::store::index::Entry;
 use crate::store::usage::layer_size;
 
-/// Indexes may point to indexes; no deeper than this.
-const MAX_NESTING: usize = 4;
+/// Which images of an index are pulled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Platforms<'a> {
+    /// The one for this machine.
+    Native,
+    /// The one for this platform.
+    One(&'a Platform),
+    /// All, with the index.
+    All,
+}
 
 /// What a pull or push is doing, for the user's eyes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,33 +80,22 @@ pub struct Pulled {
     pub new: bool,
 }
 
-/// What is to be pulled, all of its documents checked.
-struct Plan {
-    /// What the name leads to.
-    origin: Digest,
-    manifest: Fetched,
-    config: Vec<u8>,
-    entry: Entry,
-    /// Lowest first.
-    layers: Vec<Descriptor>,
-    /// As many, or none for an artifact.
-    diff_ids: Vec<Digest>,
-}
-
 impl Store {
-    /// Pulls an image, for this machine's platform unless another one is named.
-    /// It is in the store as a whole or not at all; layers that came before
-    /// something failed are kept only if the connection did.
+    /// Pulls an image. It is in the store as a whole or not at all; layers that
+    /// came before something failed are kept only if the connection did.
+    ///
+    /// Of an index that is pulled for all platforms, the image for this machine
+    /// has the name, or else the first one; only its layers are unpacked.
     pub fn pull(
         &self,
         client: &Client,
         reference: &Reference,
-        platform: Option<&Platform>,
+        platforms: Platforms<'_>,
         told: Told<'_>,
     ) -> Result<Pulled> {
         self.clear_leftovers();
         let lock = self.share_content()?;
-        let pulled = self.pull_locked(client, reference, platform, told);
+        let pulled = self.pull_locked(client, reference, platforms, told);
         drop(lock);
         if let Err(error) = &pulled
             && !matches!(error, Error::Unreachable { .. })
@@ -115,7 +109,7 @@ impl Store {
         &self,
         client: &Client,
         reference: &Reference,
-        platform: Option<&Platform>,
+        platforms: Platforms<'_>,
         told: Told<'_>,
     ) -> Result<Pulled> {
         let remote = Remote::for_pull(client, reference)?;
@@ -124,7 +118,7 @@ impl Store {
                 why: why.to_owned(),
             })
         };
-        let plan = self.plan(&remote, reference, platform, &again)?;
+        let plan = self.plan(&remote, reference, platforms, &again)?;
         let jobs = self.jobs(&plan);
         for (blob, job) in &jobs {
             told(Transfer::Blob {
@@ -148,103 +142,21 @@ impl Store {
         })
     }
 
-    /// Goes from the name to the image's documents.
-    fn plan(
-        &self,
-        remote: &Remote<'_>,
-        reference: &Reference,
-        platform: Option<&Platform>,
-        again: &dyn Fn(&str),
-    ) -> Result<Plan> {
-        let native = Platform::native();
-        let wanted = platform.unwrap_or(&native);
-        let top = match reference.digest() {
-            Some(digest) => remote.manifest(&digest.to_string(), Some(digest), again)?,
-            None => remote.manifest(reference.tag().unwrap_or("latest"), None, again)?,
-        };
-        let origin = top.digest;
-        let (manifest, config, layers, artifact) = descend(remote, top, wanted, again)?;
-        let content = match self.read_document(&config.digest) {
-            Ok(content) => content,
-            Err(_) => remote.document(&config, again)?,
-        };
-        let mut entry = Entry {
-            manifest: manifest.digest,
-            manifest_size: manifest.bytes.len() as u64,
-            media_type: image::parse_manifest(&manifest.bytes)?.media_type,
-            id: config.digest,
-            reference: Some(kept_name(reference)),
-            created: None,
-            size: 0,
-            origin: (origin != manifest.digest).then_some(origin),
-        };
-        let mut diff_ids = Vec::new();
-        if artifact.is_some() {
-            // Artifacts share the empty configuration.
-            entry.id = manifest.digest;
-            entry.size = layers.iter().map(|layer| layer.size).sum();
-        } else {
-            let parsed = image::parse_config(&content)?;
-            check_platform(remote, &content, wanted, platform.is_some())?;
-            if parsed.diff_ids.len() != layers.len() {
-                let why = "its manifest and configuration differ in layers";
-                return Err(Error::document("the image", why));
-            }
-            entry.created.clone_from(parsed.config.created());
-            diff_ids = parsed.diff_ids;
-        }
-        Ok(Plan {
-            origin,
-            manifest,
-            config: content,
-            entry,
-            layers,
-            diff_ids,
-        })
-    }
-
-    /// What is to be done for each blob, each blob once.
-    fn jobs(&self, plan: &Plan) -> Vec<(Descriptor, Option<Job>)> {
-        let mut below = self.lowest();
-        let mut seen = HashSet::new();
-        let mut jobs = Vec::new();
-        for (number, blob) in plan.layers.iter().enumerate() {
-            let diff_id = plan.diff_ids.get(number).copied();
-            let made = match &diff_id {
-                Some(diff_id) => {
-                    let path = below.existing(diff_id);
-                    let made = path.is_some();
-                    below.push(diff_id, path.unwrap_or_default());
-                    made
-                }
-                None => true,
-            };
-            if !seen.insert(blob.digest) {
-                continue;
-            }
-            let file = std::fs::metadata(self.blob_path(&blob.digest));
-            let load = !file.is_ok_and(|file| file.len() == blob.size);
-            let job = Job {
-                blob: blob.clone(),
-                load,
-                unpack: diff_id.filter(|_| !made),
-            };
-            let job = (job.load || job.unpack.is_some()).then_some(job);
-            jobs.push((blob.clone(), job));
-        }
-        jobs
-    }
-
     /// Puts everything in its place: content first, the index last. Tells
     /// whether anything is new.
     fn commit_pull(
         &self,
         mut plan: Plan,
         mut built: Vec<(Digest, Built)>,
-        moved: bool,
+        mut moved: bool,
     ) -> Result<bool> {
         let mut documents = Vec::new();
-        for content in [&plan.manifest.bytes, &plan.config] {
+        let others = plan.whole.iter().flat_map(|whole| &whole.documents);
+        let others = others.map(|listed| &listed.bytes);
+        for content in [&plan.manifest.bytes, &plan.config]
+            .into_iter()
+            .chain(others)
+        {
             documents.push((Digest::of(content), self.stage(content)?));
         }
         let mut below = self.lowest();
@@ -266,6 +178,7 @@ impl Store {
             below.push(diff_id, path);
         }
         for (digest, temp) in documents {
+            moved |= !self.blob_path(&digest).exists();
             temp.persist(&self.blob_path(&digest))?;
         }
         if !plan.diff_ids.is_empty() {
@@ -273,12 +186,16 @@ impl Store {
         }
         self.change_index(|index| {
             let entry = &mut plan.entry;
-            let same = index
-                .entries
-                .iter()
-                .find(|other| other.manifest == entry.manifest);
-            if let Some(same) = same {
+            let known = index.entries.iter();
+            for same in known.filter(|other| other.manifest == entry.manifest) {
                 entry.size = same.size;
+                // What was pulled for all platforms stays so.
+                if let (Some(origin), Some(before)) = (&mut entry.origin, same.origin)
+                    && same.reference == entry.reference
+                    && before.digest == origin.digest
+                {
+                    origin.whole |= before.whole;
+                }
             }
             let known = index.entries.contains(entry);
             if !known {
@@ -294,72 +211,6 @@ impl Store {
             self.sweep_temporary();
         }
     }
-}
-
-/// A name with a digest stands for this content only: its tag is left away, as
-/// the content of a tag may be another one meanwhile.
-fn kept_name(reference: &Reference) -> Reference {
-    match reference.digest() {
-        Some(_) => reference.without_tag(),
-        None => reference.clone(),
-    }
-}
-
-/// From a manifest or index to the manifest for the platform.
-fn descend(
-    remote: &Remote<'_>,
-    top: Fetched,
-    wanted: &Platform,
-    again: &dyn Fn(&str),
-) -> Result<(Fetched, Descriptor, Vec<Descriptor>, Option<String>)> {
-    let mut at = top;
-    for _ in 0..=MAX_NESTING {
-        match manifest::parse(&at.bytes, at.content_type.as_deref())? {
-            Document::Manifest {
-                config,
-                layers,
-                artifact,
-            } => return Ok((at, config, layers, artifact)),
-            Document::Index(manifests) => {
-                let chosen = manifest::choose(&remote.name, &manifests, wanted)?;
-                at = remote.manifest(&chosen.digest.to_string(), Some(chosen.digest), again)?;
-                if at.bytes.len() as u64 != chosen.size {
-                    let what = "the manifest of the index";
-                    let why = format!("it has {} bytes instead of {}", at.bytes.len(), chosen.size);
-                    return Err(Error::document(what, why));
-                }
-            }
-        }
-    }
-    let limit = format!("{MAX_NESTING}");
-    Err(Error::limit("the depth of indexes in indexes", limit))
-}
-
-/// An image that comes without an index may be for any machine.
-fn check_platform(
-    remote: &Remote<'_>,
-    config: &[u8],
-    wanted: &Platform,
-    asked: bool,
-) -> Result<()> {
-    let raw: PlatformOf = serde_json::from_slice(config)
-        .map_err(|e| Error::document("the image's configuration", e))?;
-    let found = Platform::from(&raw);
-    if found.serves(wanted) {
-        return Ok(());
-    }
-    Err(match asked {
-        true => Error::NoPlatform {
-            name: remote.name.clone(),
-            wanted: wanted.to_string(),
-            found: found.to_string(),
-        },
-        false => Error::ForeignPlatform {
-            name: remote.name.clone(),
-            found: found.to_string(),
-            wanted: wanted.to_string(),
-        },
-    })
 }
 
 /// Waits until a file is on the disk.

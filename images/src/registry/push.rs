@@ -9,7 +9,8 @@ use ureq::http::Method;
 
 use super::answer::Answer;
 use super::http::{Ask, Client, Upload, lock};
-use super::manifest::{self, Descriptor, Document};
+use super::manifest::{Descriptor, Document};
+use super::platform::{Platform, PlatformOf};
 use super::pull::{Told, Transfer};
 use super::remote::Remote;
 use super::retry::{Failed, Patience, Tried};
@@ -20,36 +21,36 @@ use crate::reference::Reference;
 use crate::store::Store;
 use crate::store::index::{Entry, Index};
 use crate::store::resolve::by_reference;
+use crate::whole::{self, Listed, Whole};
 
 /// What a push has left on the registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pushed {
-    /// Digest of the manifest.
+    /// Digest of the manifest, or of the index.
     pub digest: Digest,
-    /// Bytes of the manifest.
+    /// Bytes of it.
     pub size: u64,
+    /// The image came by an index that is not here: only this image was pushed.
+    pub alone: bool,
 }
 
 impl Store {
-    /// Pushes the image that has this very name. What the registry has already
-    /// is not sent again.
-    pub fn push(&self, client: &Client, reference: &Reference, told: Told<'_>) -> Result<Pushed> {
+    /// Pushes the image that has this very name: with its index and the images
+    /// for other platforms if it was pulled so and no platform is named. What the
+    /// registry has already is not sent again.
+    pub fn push(
+        &self,
+        client: &Client,
+        reference: &Reference,
+        platform: Option<&Platform>,
+        told: Told<'_>,
+    ) -> Result<Pushed> {
         let _lock = self.share_content()?;
         let index = self.read_index()?;
         let entry =
             by_reference(&index, reference).ok_or_else(|| Error::NotFound(reference.familiar()))?;
-        let bytes = self.read_document(&entry.manifest)?;
-        let Document::Manifest { config, layers, .. } =
-            manifest::parse(&bytes, Some(&entry.media_type))?
-        else {
-            return Err(Error::document("the image's manifest", "it is an index"));
-        };
-        let mut blobs: Vec<Descriptor> = Vec::new();
-        for blob in layers.into_iter().chain([config]) {
-            if blobs.iter().all(|known| known.digest != blob.digest) {
-                blobs.push(blob);
-            }
-        }
+        let sent = self.sent(entry, platform)?;
+        let top = sent.top()?;
         let remote = Remote::for_push(client, reference)?;
         let push = Push {
             store: self,
@@ -57,12 +58,56 @@ impl Store {
             told,
             siblings: self.siblings(&index, reference),
         };
-        push.blobs(&blobs)?;
-        push.manifest(reference, entry, &bytes)?;
+        push.blobs(&sent.blobs)?;
+        for listed in &sent.documents {
+            let name = match reference.tag() {
+                Some(tag) if listed.digest == top.digest => tag.to_owned(),
+                _ => listed.digest.to_string(),
+            };
+            push.manifest(&name, listed)?;
+        }
         Ok(Pushed {
-            digest: entry.manifest,
-            size: bytes.len() as u64,
+            digest: top.digest,
+            size: top.bytes.len() as u64,
+            alone: platform.is_none() && entry.known_as() != top.digest,
         })
+    }
+
+    /// What there is to be sent of an image.
+    pub(crate) fn sent(&self, entry: &Entry, platform: Option<&Platform>) -> Result<Whole> {
+        let whole = self.whole(entry)?;
+        let only = match (whole, platform) {
+            (Some(whole), None) => return Ok(whole),
+            (Some(whole), Some(platform)) => whole.image(&entry.shown(), platform)?.clone(),
+            (None, _) => {
+                let bytes = self.read_document(&entry.manifest)?;
+                let only = Listed::new(entry.manifest, bytes, Some(&entry.media_type));
+                if let Some(platform) = platform {
+                    self.check_platform(entry, &only, platform)?;
+                }
+                only
+            }
+        };
+        whole::walk(only, &mut |found| Err(Error::BlobMissing(found.digest)))
+    }
+
+    /// Refuses an image that is not for a platform.
+    fn check_platform(&self, entry: &Entry, image: &Listed, wanted: &Platform) -> Result<()> {
+        let Document::Manifest { config, .. } = image.parse()? else {
+            return Err(Error::document("the image's manifest", "it is an index"));
+        };
+        let config = self.read_document(&config.digest)?;
+        let found: PlatformOf = serde_json::from_slice(&config)
+            .map_err(|e| Error::document("the image's configuration", e))?;
+        let found = Platform::from(&found);
+        match found.serves(wanted) {
+            true => Ok(()),
+            false => Err(Error::NoPlatform {
+                name: entry.shown(),
+                wanted: wanted.to_string(),
+                found: found.to_string(),
+            }),
+        }
     }
 
     /// Other repositories of the same registry, and the blobs that should be in
@@ -275,16 +320,14 @@ impl Push<'_> {
         }
     }
 
-    fn manifest(&self, reference: &Reference, entry: &Entry, bytes: &[u8]) -> Result<()> {
-        let digest = entry.manifest.to_string();
-        let name = reference.tag().unwrap_or(&digest);
+    fn manifest(&self, name: &str, listed: &Listed) -> Result<()> {
         let what = format!("the manifest of {}", self.remote.name);
         let url = self
             .remote
             .url(self.remote.home(), &format!("manifests/{name}"));
         let ask = Ask {
-            headers: vec![("content-type", entry.media_type.clone())],
-            body: Upload::Bytes(bytes),
+            headers: vec![("content-type", listed.media_type.clone())],
+            body: Upload::Bytes(&listed.bytes),
             ..self.ask(Method::PUT, url, &what)
         };
         let again = |why: &str| {
@@ -298,12 +341,12 @@ impl Push<'_> {
         }
         let said = answer.header("docker-content-digest");
         let said = said.and_then(|text| text.parse::<Digest>().ok());
-        match said.filter(|said| *said != entry.manifest) {
+        match said.filter(|said| *said != listed.digest) {
             None => Ok(()),
             Some(found) => Err(Error::RegistryDigest {
                 host: self.remote.home().domain.clone(),
                 what,
-                expected: entry.manifest,
+                expected: listed.digest,
                 found,
             }),
         }

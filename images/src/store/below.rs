@@ -76,9 +76,15 @@ impl Below<'_> {
 
     /// Puts the next layer in its place.
     pub(crate) fn place(&self, built: Built) -> Result<PathBuf> {
+        let path = self.settle(&built)?;
+        built.temp.persist(&path)?;
+        Ok(path)
+    }
+
+    /// Lets the next layer take over what it leans on, and tells its place.
+    pub(crate) fn settle(&self, built: &Built) -> Result<PathBuf> {
         let [plain, leaning] = self.candidates(&built.diff_id);
         if built.implied.is_empty() && !self.paths.contains(&plain) {
-            built.temp.persist(&plain)?;
             return Ok(plain);
         }
         let mut metas = Vec::new();
@@ -89,7 +95,6 @@ impl Below<'_> {
         }
         let path = built.temp.path();
         take_over(self.store.format(), path, &metas).map_err(|e| Error::io("write", path, e))?;
-        built.temp.persist(&leaning)?;
         Ok(leaning)
     }
 

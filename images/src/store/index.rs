@@ -34,8 +34,16 @@ pub(crate) struct Entry {
     pub(crate) created: Option<String>,
     /// Bytes of all tar streams.
     pub(crate) size: u64,
-    /// Digest of the index that it was pulled by.
-    pub(crate) origin: Option<Digest>,
+    /// The index that it came by.
+    pub(crate) origin: Option<Origin>,
+}
+
+/// The index that an image came by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Origin {
+    pub(crate) digest: Digest,
+    /// It is kept, with the images for all of its platforms.
+    pub(crate) whole: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -83,7 +91,16 @@ struct Annotations {
         skip_serializing_if = "Option::is_none"
     )]
     origin: Option<Digest>,
+    #[serde(
+        rename = "isola.image.platforms",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    platforms: Option<String>,
 }
+
+/// Value of the annotation of an index that is kept with all below it.
+const ALL_PLATFORMS: &str = "all";
 
 impl From<Entry> for Descriptor {
     fn from(entry: Entry) -> Self {
@@ -97,7 +114,10 @@ impl From<Entry> for Descriptor {
             created: entry.created,
             id: entry.id,
             size: entry.size.to_string(),
-            origin: entry.origin,
+            platforms: entry
+                .origin
+                .and_then(|origin| origin.whole.then(|| ALL_PLATFORMS.to_owned())),
+            origin: entry.origin.map(|origin| origin.digest),
         };
         let (media_type, digest) = (entry.media_type, entry.manifest);
         Self {
@@ -119,8 +139,29 @@ impl From<Descriptor> for Entry {
             reference: descriptor.annotations.name,
             created: descriptor.annotations.created,
             size: descriptor.annotations.size.parse().unwrap_or(0),
-            origin: descriptor.annotations.origin,
+            origin: descriptor.annotations.origin.map(|digest| Origin {
+                digest,
+                whole: descriptor.annotations.platforms.as_deref() == Some(ALL_PLATFORMS),
+            }),
         }
+    }
+}
+
+impl Entry {
+    /// The digest by which a registry knows it: the index's or the manifest's.
+    pub(crate) fn known_as(&self) -> Digest {
+        self.origin.map_or(self.manifest, |origin| origin.digest)
+    }
+
+    /// Its name, or its id without one.
+    pub(crate) fn shown(&self) -> String {
+        let name = self.reference.as_ref().map(Reference::familiar);
+        name.unwrap_or_else(|| self.id.short())
+    }
+
+    /// It is meant by this digest of an index, a manifest or a configuration.
+    pub(crate) fn has_digest(&self, digest: &Digest) -> bool {
+        self.id == *digest || self.manifest == *digest || self.known_as() == *digest
     }
 }
 

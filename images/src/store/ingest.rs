@@ -64,7 +64,8 @@ impl BlobSink {
                 found: digest,
             });
         }
-        let compression = Compression::detect(&self.head)?;
+        // What cannot be unpacked has failed as a layer; others need not be one.
+        let compression = Compression::detect(&self.head).unwrap_or(Compression::None);
         self.writer.finish();
         Ok(Blob {
             temp: self.temp,

@@ -87,7 +87,7 @@ fn tags(names: &[Reference]) -> Vec<String> {
 
 /// The digest by which a registry knows it.
 fn digests(names: &[Reference], entry: &Entry) -> Vec<String> {
-    let digest = entry.origin.unwrap_or(entry.manifest);
+    let digest = entry.known_as();
     let digests = names
         .iter()
         .map(|name| format!("{}@{digest}", name.familiar_name()));

@@ -32,7 +32,7 @@ impl Store {
             .into_iter()
             .map(|(id, entry)| Summary {
                 id,
-                digest: entry.origin.unwrap_or(entry.manifest),
+                digest: entry.known_as(),
                 references: index.names(&id),
                 created: entry.created.clone(),
                 size: entry.size,

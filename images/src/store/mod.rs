@@ -10,6 +10,7 @@
 
 pub(crate) mod below;
 pub(crate) mod blobs;
+mod check;
 pub(crate) mod index;
 pub(crate) mod ingest;
 mod inspect;
@@ -28,6 +29,7 @@ use crate::error::{Error, Result};
 use crate::layer::build::LayerFormat;
 use crate::limits::Limits;
 
+pub use check::{CheckTold, Checked, Finding, Mended};
 pub use list::Summary;
 pub use remove::{InUse, Removed};
 pub use resolve::Pinned;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::Store;
-use super::index::{Entry, Index};
+use super::index::Index;
 use super::lock::Lock;
 use super::resolve::find;
 use crate::digest::ImageId;
@@ -81,7 +81,7 @@ impl Store {
         Ok(removed)
     }
 
-    fn own_content_or_busy(&self) -> Result<Lock> {
+    pub(super) fn own_content_or_busy(&self) -> Result<Lock> {
         let busy = || Error::Busy {
             path: self.root().to_owned(),
             what: "images are being loaded or taken into use",
@@ -129,10 +129,18 @@ impl Store {
     /// All blobs and layers that the images need, in any form.
     pub(super) fn needed(&self, index: &Index) -> Result<HashSet<PathBuf>> {
         let mut needed = HashSet::new();
-        for Entry { manifest, .. } in &index.entries {
-            if !needed.insert(self.blob_path(manifest)) {
+        let mut seen = HashSet::new();
+        for entry in &index.entries {
+            if let Some(whole) = self.whole(entry)? {
+                let documents = whole.documents.iter().map(|listed| listed.digest);
+                let blobs = whole.blobs.iter().map(|blob| blob.digest);
+                needed.extend(documents.chain(blobs).map(|digest| self.blob_path(&digest)));
+            }
+            let manifest = &entry.manifest;
+            if !seen.insert(*manifest) {
                 continue;
             }
+            needed.insert(self.blob_path(manifest));
             let parsed = image::parse_manifest(&self.read_document(manifest)?)?;
             needed.insert(self.blob_path(&parsed.config));
             needed.extend(parsed.layers.iter().map(|layer| self.blob_path(layer)));

@@ -57,8 +57,7 @@ impl Store {
     fn open_image(&self, index: &Index, entry: &Entry) -> Result<Image> {
         let manifest = image::parse_manifest(&self.read_document(&entry.manifest)?)?;
         if let Some(kind) = manifest.artifact {
-            let name = entry.reference.as_ref().map(Reference::familiar);
-            let name = name.unwrap_or_else(|| entry.id.short());
+            let name = entry.shown();
             return Err(Error::Artifact { name, kind });
         }
         let parsed = image::parse_config(&self.read_document(&manifest.config)?)?;
@@ -111,10 +110,7 @@ impl Store {
 /// The entry that `name` means.
 pub(crate) fn find<'a>(index: &'a Index, name: &str) -> Result<&'a Entry> {
     if let Some(digest) = full_digest(name)
-        && let Some(entry) = index
-            .entries
-            .iter()
-            .find(|e| e.id == digest || e.manifest == digest || e.origin == Some(digest))
+        && let Some(entry) = index.entries.iter().find(|entry| entry.has_digest(&digest))
     {
         return Ok(entry);
     }
@@ -153,7 +149,7 @@ pub(crate) fn by_reference<'a>(index: &'a Index, reference: &Reference) -> Optio
         };
         match reference.digest() {
             Some(digest) => {
-                (entry.manifest == digest || entry.id == digest || entry.origin == Some(digest))
+                entry.has_digest(&digest)
                     && known.domain() == reference.domain()
                     && known.path() == reference.path()
             }

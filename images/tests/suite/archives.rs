@@ -278,7 +278,11 @@ fn saved_images_come_back_with_the_same_digests() {
     let id = first.resolve("h.io:5000/b/c").unwrap().id;
     let mut saved = Vec::new();
     first
-        .save(&["a:1".into(), "a:2".into(), id.to_string()], &mut saved)
+        .save(
+            &["a:1".into(), "a:2".into(), id.to_string()],
+            None,
+            &mut saved,
+        )
         .unwrap();
     let (_dir2, second) = store(LayerFormat::Erofs);
     let loaded = load(&second, &saved).unwrap();
@@ -302,7 +306,11 @@ fn saved_images_come_back_with_the_same_digests() {
     // Saving is deterministic, and another tool reads it.
     let mut again = Vec::new();
     first
-        .save(&["a:1".into(), "a:2".into(), id.to_string()], &mut again)
+        .save(
+            &["a:1".into(), "a:2".into(), id.to_string()],
+            None,
+            &mut again,
+        )
         .unwrap();
     assert!(saved == again);
     let layout = dir.path().join("layout");
@@ -333,7 +341,7 @@ fn skopeo_reads(dir: &std::path::Path, store: &isola_images::Store) {
         return;
     }
     let mut saved = Vec::new();
-    store.save(&["a:1".into()], &mut saved).unwrap();
+    store.save(&["a:1".into()], None, &mut saved).unwrap();
     let path = dir.join("one.tar");
     std::fs::write(&path, saved).unwrap();
     for kind in ["oci-archive", "docker-archive"] {
@@ -351,7 +359,7 @@ fn only_the_docker_part_of_a_saved_image_is_enough() {
     let (_dir, first) = store(LayerFormat::Erofs);
     load(&first, &oci_archive(&layers(), Packing::Gzip, "a")).unwrap();
     let mut saved = Vec::new();
-    first.save(&["a".into()], &mut saved).unwrap();
+    first.save(&["a".into()], None, &mut saved).unwrap();
     let mut tar = Tar::default();
     let mut archive = tar::Archive::new(&saved[..]);
     for entry in archive.entries().unwrap() {

@@ -5,9 +5,13 @@
 #![allow(clippy::unwrap_used)]
 
 mod archives;
+mod bad_registries;
+mod check;
 mod evil;
 mod import;
 mod layers;
+mod logins;
 mod registry;
 mod store;
 mod support;
+mod whole;

@@ -211,7 +211,9 @@ fn a_flipped_bit_is_found_when_read_back() {
         let mut byte = [0];
         file.read_exact_at(&mut byte, 40).unwrap();
         file.write_all_at(&[byte[0] ^ 4], 40).unwrap();
-        let error = store.save(&["a".into()], std::io::sink()).expect_err(&blob);
+        let error = store
+            .save(&["a".into()], None, std::io::sink())
+            .expect_err(&blob);
         assert!(matches!(error, Error::BlobDamaged { .. }), "{error}");
         assert!(
             error.to_string().contains(blob.rsplit('/').next().unwrap()),
@@ -223,7 +225,7 @@ fn a_flipped_bit_is_found_when_read_back() {
         } else {
             load(&store, &image("a")).unwrap();
         }
-        store.save(&["a".into()], std::io::sink()).unwrap();
+        store.save(&["a".into()], None, std::io::sink()).unwrap();
     }
     // An image whose documents are damaged can still be removed.
     let manifest = store.resolve("a").unwrap().manifest;
@@ -330,7 +332,7 @@ fn many_use_the_store_at_once() {
             .for_each(|layer| crate::support::fsck(layer.path()));
     }
     let names = ["app0", "app1", "app2"].map(str::to_owned);
-    store.save(&names, std::io::sink()).unwrap();
+    store.save(&names, None, std::io::sink()).unwrap();
 }
 
 /// A process that is killed in the middle of a load.

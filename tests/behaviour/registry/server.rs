@@ -10,21 +10,21 @@ use isola_tests::Env;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
 /// It ends when this is dropped.
-pub(super) struct Registry {
+pub(crate) struct Registry {
     /// Address and port.
-    pub(super) host: String,
+    pub(crate) host: String,
     child: Child,
 }
 
 impl Registry {
     /// HTTP, for everybody.
-    pub(super) fn plain(env: &Env) -> Registry {
+    pub(crate) fn plain(env: &Env) -> Registry {
         env.host().inside(|| start(&env.files(), ""))
     }
 
     /// HTTPS with a certificate that nobody knows; maybe with a user, and maybe
     /// for those only who show a certificate.
-    pub(super) fn with_tls(env: &Env, user: Option<(&str, &str)>, client: bool) -> Registry {
+    pub(crate) fn with_tls(env: &Env, user: Option<(&str, &str)>, client: bool) -> Registry {
         let folder = &env.files();
         certificates(folder);
         let at = |name: &str| folder.join(name).display().to_string();
@@ -51,7 +51,7 @@ impl Registry {
     }
 
     /// Settings that trust its certificate.
-    pub(super) fn trusted(&self, folder: &Path) -> String {
+    pub(crate) fn trusted(&self, folder: &Path) -> String {
         let ca = folder.join("ca.crt");
         format!(
             "[registry.hosts.\"{}\"]\nca = \"{}\"\n",
@@ -61,7 +61,7 @@ impl Registry {
     }
 
     /// Settings that also show a certificate.
-    pub(super) fn trusted_with_client(&self, folder: &Path) -> String {
+    pub(crate) fn trusted_with_client(&self, folder: &Path) -> String {
         let at = |name: &str| folder.join(name).display().to_string();
         format!(
             "{}client-cert = \"{}\"\nclient-key = \"{}\"\n",

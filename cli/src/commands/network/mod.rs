@@ -17,6 +17,7 @@ use crate::error::{Exit, Result};
 use crate::instances::is_called;
 
 pub(super) use inspect::network_details;
+pub(super) use prune::remove_unused;
 
 /// Manage networks
 #[derive(Debug, clap::Args)]

@@ -38,9 +38,22 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit> {
         .transpose()?;
     let question = "This will remove all networks, but `default`, that no instance refers to.";
     confirm(args.force, question)?;
+    let removed = remove(context, &filters, until)?;
+    if !removed.is_empty() {
+        print(&format!("Deleted Networks:\n{}\n\n", removed.join("\n")))?;
+    }
+    Ok(Exit::OK)
+}
+
+/// Removes all that no instance refers to; gives their names.
+pub(in crate::commands) fn remove_unused(context: &Context) -> Result<Vec<String>> {
+    remove(context, &Filters::default(), None)
+}
+
+fn remove(context: &Context, filters: &Filters, until: Option<Timestamp>) -> Result<Vec<String>> {
     let networks = context.networks()?;
     let users = Users::read(context)?;
-    let mut removed = String::new();
+    let mut removed = Vec::new();
     for network in networks.list()? {
         let young = until.is_some_and(|until| {
             i64::try_from(network.created_ms).is_ok_and(|ms| ms > until.as_millisecond())
@@ -51,14 +64,11 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit> {
         }
         let user = |network: &isola_net::Network| users.of(network);
         match networks.remove(&network, &user, &|id| users.is_alive(id)) {
-            Ok(()) => removed.push_str(&format!("{}\n", network.name)),
+            Ok(()) => removed.push(network.name.clone()),
             // Somebody was faster.
             Err(error) if error.kind == isola_net::Kind::Conflict => {}
             Err(error) => context.report(&Failure::from(error)),
         }
     }
-    if !removed.is_empty() {
-        print(&format!("Deleted Networks:\n{removed}\n"))?;
-    }
-    Ok(Exit::OK)
+    Ok(removed)
 }

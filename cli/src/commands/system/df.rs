@@ -1,37 +1,22 @@
-//! `isola system`: the data root as a whole.
+//! `isola system df`
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use clap::Subcommand;
 use isola_images::{ImageId, Reference, Usage};
 use isola_runtime::engine::Instance;
 use serde_json::{Value, json};
 
-use super::{info, rmi};
 use crate::context::Context;
 use crate::error::{Exit, Result};
-use crate::output::{Column, Format, Rows, decimal_size, print, print_line};
-
-/// Look at the data root as a whole, and clear it
-#[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES, arg_required_else_help = true)]
-pub(crate) struct Args {
-    #[command(subcommand)]
-    verb: Verb,
-}
-
-#[derive(Debug, Subcommand)]
-enum Verb {
-    Df(DfArgs),
-    Info(info::Args),
-    Prune(PruneArgs),
-}
+use crate::output::{Column, Format, Rows, decimal_size, print};
 
 /// Show what takes how much of the disk
 #[derive(Debug, clap::Args)]
-struct DfArgs {
-    /// Each image and instance
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// Each image, instance and volume
     #[arg(short, long, conflicts_with = "format")]
     verbose: bool,
     /// table, json, or a template such as '{{.Type}} {{.Size}}'
@@ -39,21 +24,10 @@ struct DfArgs {
     format: Option<String>,
 }
 
-/// Remove instances that do not run, images that nobody uses, and what is left over
-#[derive(Debug, clap::Args)]
-struct PruneArgs {
-    /// Also images with a name, if no instance uses them
-    #[arg(short, long)]
-    all: bool,
-    /// Accepted for Docker's sake: nothing is asked
-    #[arg(short, long)]
-    force: bool,
-}
-
 const EXAMPLES: &str = "Examples:
   isola system df
   isola system df --verbose
-  isola system prune --all";
+  isola system df --format '{{.Type}} {{.Reclaimable}}'";
 
 const FIELDS: &[Column] = &[
     ("Type", "TYPE"),
@@ -63,23 +37,16 @@ const FIELDS: &[Column] = &[
     ("Reclaimable", "RECLAIMABLE"),
 ];
 
-pub(crate) fn run(args: &Args, context: &Context) -> Result<Exit> {
-    match &args.verb {
-        Verb::Df(args) => df(args, context),
-        Verb::Info(args) => info::run(args, context),
-        Verb::Prune(args) => prune(args, context),
-    }
-}
-
-fn df(args: &DfArgs, context: &Context) -> Result<Exit> {
+pub(super) fn run(args: &Args, context: &Context) -> Result<Exit> {
     let format = Format::parse(args.format.as_deref())?;
     let users = context.image_users();
     let usage = context.store()?.usage(&users)?;
     let instances = context.engine()?.list()?;
     let sizes = instances.iter().map(|instance| size(context, instance));
     let sizes = sizes.collect::<Result<Vec<u64>>>()?;
+    let volumes = volumes(context)?;
     if args.verbose {
-        return verbose(&usage, &instances, &sizes, &users);
+        return verbose(&usage, &instances, &sizes, &volumes, &users);
     }
     let used = usage
         .images
@@ -94,12 +61,22 @@ fn df(args: &DfArgs, context: &Context) -> Result<Exit> {
     let total: u64 = sizes.iter().sum();
     let kept: u64 = live().map(|(_, size)| size).sum();
     let images = usage.images.len();
+    let held = || volumes.iter().filter(|volume| volume.links > 0);
+    let volume_bytes = volumes.iter().map(|volume| volume.size).sum();
+    let held_bytes = held().map(|volume| volume.size).sum();
     format.print_rows(&Rows {
         fields: FIELDS,
         shown: &["Type", "TotalCount", "Active", "Size", "Reclaimable"],
         rows: vec![
             row("Images", images, used.count(), usage.total, usage.in_use),
             row("Containers", instances.len(), live().count(), total, kept),
+            row(
+                "Local Volumes",
+                volumes.len(),
+                held().count(),
+                volume_bytes,
+                held_bytes,
+            ),
         ],
     })?;
     Ok(Exit::OK)
@@ -121,6 +98,7 @@ fn verbose(
     usage: &Usage,
     instances: &[Instance],
     sizes: &[u64],
+    volumes: &[VolumeUsage],
     users: &dyn Fn(&ImageId) -> Vec<String>,
 ) -> Result<Exit> {
     const IMAGES: &[Column] = &[
@@ -135,6 +113,11 @@ fn verbose(
         ("ID", "CONTAINER ID"),
         ("Image", "IMAGE"),
         ("Status", "STATUS"),
+        ("Size", "SIZE"),
+    ];
+    const VOLUMES: &[Column] = &[
+        ("Name", "VOLUME NAME"),
+        ("Links", "LINKS"),
         ("Size", "SIZE"),
     ];
     let table = |fields: &[Column], rows| {
@@ -164,16 +147,49 @@ fn verbose(
             "Size": decimal_size(*size),
         })
     });
+    let volumes = volumes.iter().map(|volume| {
+        json!({
+            "Name": volume.name,
+            "Links": volume.links,
+            "Size": decimal_size(volume.size),
+        })
+    });
     print(&format!(
-        "Images:\n\n{}\nContainers:\n\n{}",
+        "Images:\n\n{}\nContainers:\n\n{}\nLocal Volumes:\n\n{}",
         table(IMAGES, images.collect())?,
-        table(INSTANCES, rows.collect())?
+        table(INSTANCES, rows.collect())?,
+        table(VOLUMES, volumes.collect())?
     ))?;
     Ok(Exit::OK)
 }
 
+/// What a volume takes.
+struct VolumeUsage {
+    name: String,
+    /// Instances that were made with it.
+    links: usize,
+    /// Bytes; 0 where the data is not ours.
+    size: u64,
+}
+
+fn volumes(context: &Context) -> Result<Vec<VolumeUsage>> {
+    let volumes = context.volumes()?;
+    let users: BTreeMap<String, Vec<String>> = context.users_of_volumes()?;
+    let usage = |name: &str| {
+        let found = volumes.inspect(name, true).ok()?.usage_data?;
+        u64::try_from(found.size).ok()
+    };
+    let all = volumes.list()?.volumes.into_iter();
+    let all = all.map(|volume| VolumeUsage {
+        links: users.get(&volume.name).map_or(0, Vec::len),
+        size: usage(&volume.name).unwrap_or(0),
+        name: volume.name,
+    });
+    Ok(all.collect())
+}
+
 /// Bytes that an instance's files take: writable layers have holes.
-fn size(context: &Context, instance: &Instance) -> Result<u64> {
+pub(super) fn size(context: &Context, instance: &Instance) -> Result<u64> {
     Ok(allocated(context.engine()?.files(instance).dir()))
 }
 
@@ -190,21 +206,4 @@ fn allocated(path: &Path) -> u64 {
     let below = entries.into_iter().flatten().flatten();
     let below: u64 = below.map(|entry| allocated(&entry.path())).sum();
     meta.blocks() * 512 + below
-}
-
-fn prune(args: &PruneArgs, context: &Context) -> Result<Exit> {
-    let sizes = context.engine()?.list()?.into_iter().map(|instance| {
-        let size = size(context, &instance).unwrap_or(0);
-        (instance.record.id, size)
-    });
-    let sizes: std::collections::HashMap<String, u64> = sizes.collect();
-    let gone = context.engine()?.prune()?;
-    let mut freed: u64 = gone.iter().filter_map(|id| sizes.get(id)).sum();
-    gone.iter()
-        .try_for_each(|id| print_line(&format!("Deleted: {id}")))?;
-    let removed = context.store()?.gc(args.all, &context.image_users())?;
-    rmi::tell(&removed)?;
-    freed += removed.freed;
-    print_line(&format!("Total reclaimed space: {}", decimal_size(freed)))?;
-    Ok(Exit::OK)
 }

@@ -1,6 +1,7 @@
 //! Tar streams and archives made by hand, and comparing of file trees.
 
 pub(crate) mod fake;
+pub(crate) mod registry;
 pub(crate) mod tree;
 
 use std::io::Write;

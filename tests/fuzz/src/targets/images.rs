@@ -31,8 +31,58 @@ pub(crate) fn targets() -> Vec<Target> {
             make: || maker(LayerFormat::Erofs, load),
             fix: fix_checksums,
         },
+        text("manifest", &[MANIFEST, INDEX], || {
+            Box::new(isola_images::fuzz::manifest)
+        }),
+        text("image-config", &[CONFIG], || {
+            Box::new(isola_images::fuzz::config)
+        }),
+        text("answer", ANSWERS, || Box::new(isola_images::fuzz::answer)),
     ]
 }
+
+/// A text that a registry sends.
+fn text(name: &'static str, seeds: &[&str], make: fn() -> Run) -> Target {
+    Target {
+        name,
+        seeds: seeds.iter().map(|seed| seed.as_bytes().to_vec()).collect(),
+        make,
+        fix: super::nothing,
+    }
+}
+
+const MANIFEST: &str = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json",
+"config":{"mediaType":"application/vnd.oci.image.config.v1+json","size":2,
+"digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"},
+"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar+gzip","size":32,
+"digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"}],
+"annotations":{"a":"b"},"subject":null}"#;
+
+const INDEX: &str = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json",
+"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","size":480,
+"digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+"platform":{"os":"linux","architecture":"amd64","variant":"v2"}},
+{"mediaType":"application/vnd.oci.image.index.v1+json","size":9,
+"digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a",
+"platform":{"os":"unknown","architecture":"unknown"},
+"annotations":{"vnd.docker.reference.type":"attestation-manifest"}}]}"#;
+
+const CONFIG: &str = r#"{"created":"2024-01-01T00:00:00Z","architecture":"amd64","os":"linux",
+"config":{"User":"1:2","ExposedPorts":{"80/tcp":{}},"Env":["A=b"],"Entrypoint":["/a"],"Cmd":["b"],
+"Volumes":{"/v":{}},"WorkingDir":"/w","Labels":{"l":"m"},"StopSignal":"SIGTERM",
+"Healthcheck":{"Test":["CMD","x"],"Interval":1000000000,"Retries":3},"Shell":["/bin/sh","-c"]},
+"rootfs":{"type":"layers","diff_ids":
+["sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"]},
+"history":[{"created":"2024-01-01T00:00:00Z","created_by":"RUN x","empty_layer":true}]}"#;
+
+const ANSWERS: &[&str] = &[
+    "Bearer realm=\"https://auth.test/token\",service=\"a\",scope=\"repository:x:pull\"",
+    "Basic realm=\"a \\\"b\\\"\", Bearer realm=c",
+    "https://blobs.test:8443/a/b?c=d&e=%20f",
+    "//other.test/x",
+    "/v2/x/../y?z",
+    "uploads/1",
+];
 
 /// A folder in memory, where there is one.
 pub(crate) fn scratch() -> TempDir {
@@ -185,6 +235,6 @@ fn saved(layer: &[u8]) -> Option<Vec<u8>> {
         .import(ImportSource::Tar(&mut &*layer), Some(&name), &[])
         .ok()?;
     let mut out = Vec::new();
-    store.save(&["seed:1".into()], &mut out).ok()?;
+    store.save(&["seed:1".into()], None, &mut out).ok()?;
     Some(out)
 }
