@@ -34,8 +34,14 @@ pub(crate) fn pull(
     Ok(pulled?)
 }
 
-/// Finds the image of a new instance, and gets it first where that is wanted.
-pub(crate) fn find(context: &Context, name: &str, wanted: &Wanted<'_>) -> Result<Pinned> {
+/// Finds the image of a new instance, and gets it first where that is wanted and
+/// `check` has nothing to say against it.
+pub(crate) fn find(
+    context: &Context,
+    name: &str,
+    wanted: &Wanted<'_>,
+    check: &dyn Fn() -> Result<()>,
+) -> Result<Pinned> {
     let store = context.store()?;
     let platform = wanted.platform.map(str::parse::<Platform>).transpose()?;
     let demo = name
@@ -64,6 +70,7 @@ pub(crate) fn find(context: &Context, name: &str, wanted: &Wanted<'_>) -> Result
         Ok(reference) => reference,
         Err(_) => return Ok(store.resolve(name)?),
     };
+    check()?;
     let pulled = pull(context, &store, &reference, Platforms::Native, wanted.quiet);
     pulled.map_err(|mut failure| {
         if wanted.when == "missing" {

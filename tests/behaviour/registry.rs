@@ -182,6 +182,11 @@ fn a_missing_image_is_one_clear_error(env: &Env) {
     env.isola(["pull", &unknown])
         .fails(1, &format!("has no image {unknown}"));
     env.isola(["run", "--rm", &unknown]).fails(125, &unknown);
+    // What is wrong without it is said before the registry is asked.
+    env.isola(["run", "--rm", "-p", "1:2:3:4", &unknown])
+        .fails(125, "cannot publish");
+    env.isola(["run", "--rm", "--memory", "1x", &unknown])
+        .fails(125, "not a size");
     env.isola(["push", &unknown]).fails(1, "no such image");
     env.isola(["pull", "Not A Name"])
         .fails(1, "is not an image name");

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args};
 use clap_complete::engine::ArgValueCandidates;
-use isola_runtime::engine::{Create, Instance};
+use isola_runtime::engine::{Create, Instance, Wish};
 use isola_runtime::workload::{Network, Options};
 
 use self::network::NetworkFlags;
@@ -254,16 +254,20 @@ impl CreateFlags {
         let mut options = self.options();
         settings.fill(&mut options, &context.environment());
         let image_name = self.words.first().map(String::as_str).unwrap_or_default();
-        let image = pulling::find(
-            context,
-            image_name,
-            &Wanted {
-                when: &self.basic.pull,
-                platform: self.basic.platform.as_deref(),
-                quiet: self.basic.quiet,
-            },
-        )?;
         let engine = context.engine()?;
+        let wish = Wish {
+            image_name,
+            options: &options,
+            config: settings,
+            isolation: &allowed,
+            name: self.basic.name.as_deref(),
+        };
+        let wanted = Wanted {
+            when: &self.basic.pull,
+            platform: self.basic.platform.as_deref(),
+            quiet: self.basic.quiet,
+        };
+        let image = pulling::find(context, image_name, &wanted, &|| Ok(engine.check(&wish)?))?;
         let instance = engine.create(&Create {
             image: &image,
             image_name,

@@ -160,7 +160,7 @@ impl Networks {
                 "several networks have an id that begins with {key}"
             ))),
             (None, _) => Err(Error::new(Kind::NoSuch, format!("no such network: {key}"))
-                .hint("isola network ls")),
+                .hint("`isola network ls` lists them")),
         }
     }
 

@@ -3,7 +3,7 @@
 use isola_images::{Image, LayerForm};
 use isola_volume::Volumes;
 
-use crate::backend::select;
+use crate::backend::{Choice, select};
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
 use crate::rootfs::RootLayer;
@@ -11,7 +11,9 @@ use crate::state::{
     InstancePaths, Lock, Record, Status, new_id, now_ms, random_name, valid_name, write_json,
     write_json_unsynced,
 };
-use crate::workload::{HostFacts, ImageFacts, Isolation, Options, WallCapabilities, resolve};
+use crate::workload::{
+    HostFacts, ImageFacts, Isolation, Options, WallCapabilities, Workload, resolve,
+};
 
 use super::{Engine, Instance, volumes};
 
@@ -32,6 +34,34 @@ pub struct Create<'a> {
     pub name: Option<&'a str>,
 }
 
+/// What is to be created of an image that may not be here yet; the fields are those
+/// of [`Create`].
+#[derive(Clone, Copy, Debug)]
+pub struct Wish<'a> {
+    /// The image as the user named it.
+    pub image_name: &'a str,
+    /// What the user said.
+    pub options: &'a Options,
+    /// The user's settings.
+    pub config: &'a Config,
+    /// Walls that the user allows.
+    pub isolation: &'a [Isolation],
+    /// The name, or one is made up.
+    pub name: Option<&'a str>,
+}
+
+impl<'a> Create<'a> {
+    fn wish(&self) -> Wish<'a> {
+        Wish {
+            image_name: self.image_name,
+            options: self.options,
+            config: self.config,
+            isolation: self.isolation,
+            name: self.name,
+        }
+    }
+}
+
 impl Engine {
     /// Chooses a wall, resolves the workload and writes the instance's record.
     /// Whatever can be refused is refused before anything is made.
@@ -41,23 +71,12 @@ impl Engine {
     /// name is taken, or the record can't be written.
     pub fn create(&self, create: &Create<'_>) -> Result<Instance> {
         let id = new_id()?;
-        let choice = select(create.isolation, &self.paths)?;
-        let walls = create.config.adjust(WallCapabilities::of(choice.isolation));
         let facts = ImageFacts::new(
             create.image_name,
             &create.image.id.to_string(),
             &create.image.config,
         );
-        let host = HostFacts::read()?;
-        let mut workload = resolve(create.options, &facts, &walls, &host, &id)?;
-        volumes::check_networks(self.paths.root(), &workload)?;
-        self.add_volumes_from(&create.options.volumes_from, &mut workload)?;
-        if let Some(name) = create.name
-            && !valid_name(name)
-        {
-            return Err(Error::new(Kind::Invalid, format!("invalid name {name:?}"))
-                .hint("a name has 2 to 128 of the characters a-z A-Z 0-9 _ . - and starts with a letter or digit"));
-        }
+        let (choice, mut workload) = self.plan(&create.wish(), &facts, &id)?;
         let name = create
             .name
             .map_or_else(random_name, |name| Ok(name.to_owned()))?;
@@ -83,6 +102,32 @@ impl Engine {
         self.write_new(&instance)?;
         made.keep();
         Ok(instance)
+    }
+
+    /// Refuses what can be refused without the image, for one who has to get that
+    /// first.
+    ///
+    /// # Errors
+    /// As [`Engine::create`], as far as they do not depend on the image.
+    pub fn check(&self, wish: &Wish<'_>) -> Result<()> {
+        let facts = ImageFacts::unknown(wish.image_name);
+        self.plan(wish, &facts, &new_id()?).map(drop)
+    }
+
+    fn plan(&self, wish: &Wish<'_>, facts: &ImageFacts, id: &str) -> Result<(Choice, Workload)> {
+        let choice = select(wish.isolation, &self.paths)?;
+        let walls = wish.config.adjust(WallCapabilities::of(choice.isolation));
+        let host = HostFacts::read()?;
+        let mut workload = resolve(wish.options, facts, &walls, &host, id)?;
+        volumes::check_networks(self.paths.root(), &workload)?;
+        self.add_volumes_from(&wish.options.volumes_from, &mut workload)?;
+        if let Some(name) = wish.name
+            && !valid_name(name)
+        {
+            return Err(Error::new(Kind::Invalid, format!("invalid name {name:?}"))
+                .hint("a name has 2 to 128 of the characters a-z A-Z 0-9 _ . - and starts with a letter or digit"));
+        }
+        Ok((choice, workload))
     }
 
     /// The record is written under a name out of sight and renamed, so that an

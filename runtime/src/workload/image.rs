@@ -37,6 +37,18 @@ pub struct ImageFacts {
 }
 
 impl ImageFacts {
+    /// Facts that stand for those of an image that is not here: one that fits this
+    /// host and has a command.
+    pub fn unknown(name: &str) -> ImageFacts {
+        ImageFacts {
+            name: name.to_owned(),
+            os: "linux".to_owned(),
+            architecture: "amd64".to_owned(),
+            cmd: vec!["/".to_owned()],
+            ..ImageFacts::default()
+        }
+    }
+
     /// The facts in `config` of the image that the user calls `name` and whose
     /// configuration has the digest `id`.
     pub fn new(name: &str, id: &str, config: &ImageConfiguration) -> ImageFacts {
