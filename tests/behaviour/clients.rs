@@ -1,16 +1,22 @@
 //! Other programs that speak with registries: what they push we run, and what we
 //! push or save they read, with the same digests.
 
+#[path = "clients/peers.rs"]
+mod peers;
+
 use std::path::Path;
 use std::process::Command;
 
 use isola_tests::{Env, behaviours};
 
 use crate::registry::{Registry, inspect};
+use peers::{Docker, Podman};
 
 behaviours![
     Once skopeo_and_isola_understand_each_other,
     Every an_index_goes_through_unchanged,
+    NotInLab podman_and_isola_understand_each_other,
+    NotInLab docker_and_isola_understand_each_other,
 ];
 
 fn skopeo(env: &Env, words: &[&str]) {
@@ -192,4 +198,97 @@ fn an_index_goes_through_unchanged(env: &Env) {
     env.isola(["rmi", &one]).ok();
     env.isola(["pull", &one]).fails(1, "is for linux/arm64");
     env.isola(["system", "check"]).ok();
+}
+
+fn digest(env: &Env, name: &str) -> String {
+    inspect(env, name, "{{.Descriptor.digest}}")
+}
+
+fn podman_and_isola_understand_each_other(env: &Env) {
+    let registry = Registry::plain(env);
+    let podman = Podman::new(env);
+    let ours = format!("{}/ours:1", registry.host);
+    let theirs = format!("{}/theirs:1", registry.host);
+    env.isola(["tag", "box", &ours]).ok();
+    env.isola(["push", "-q", &ours]).ok();
+    podman.run(&["pull", "-q", "--tls-verify=false", &ours]);
+    let known = podman.run(&["image", "inspect", "--format", "{{.Digest}}", &ours]);
+    assert_eq!(known, digest(env, &ours), "what we push they pull");
+    assert_eq!(podman.start(&ours, &["echo", "fine"]), "fine");
+    podman.run(&["tag", &ours, &theirs]);
+    podman.run(&["push", "-q", "--tls-verify=false", &theirs]);
+    let output = env.isola(["run", "--rm", &theirs, "echo", "fine"]).ok();
+    assert_eq!(output.stdout, "fine\n", "what they push we run");
+    assert_eq!(digest(env, &theirs), known);
+    let archive = env.files().join("podman.tar");
+    let archive = archive.to_str().unwrap();
+    podman.run(&[
+        "save",
+        "-q",
+        "--format",
+        "oci-archive",
+        "-o",
+        archive,
+        &theirs,
+    ]);
+    let id = inspect(env, &theirs, "{{.Id}}");
+    env.isola(["rmi", &theirs]).ok();
+    env.isola(["load", "-q", "-i", archive]).ok();
+    // podman packs layers anew when it saves; the image is the same.
+    assert_eq!(inspect(env, &theirs, "{{.Id}}"), id, "what they save we load");
+    podman.run(&["rmi", "-f", &ours, &theirs]);
+    let archive = env.files().join("isola.tar");
+    let archive = archive.to_str().unwrap();
+    env.isola(["save", "-o", archive, &ours]).ok();
+    podman.run(&["load", "-q", "-i", archive]);
+    assert_eq!(
+        podman.start(&ours, &["echo", "fine"]),
+        "fine",
+        "and they ours"
+    );
+}
+
+fn docker_and_isola_understand_each_other(env: &Env) {
+    let registry = Registry::plain(env);
+    let docker = Docker::start(env);
+    let ours = format!("{}/ours:1", registry.host);
+    let theirs = format!("{}/theirs:1", registry.host);
+    env.isola(["tag", "box", &ours]).ok();
+    env.isola(["push", "-q", &ours]).ok();
+    docker.run(&["pull", "-q", &ours]);
+    let field =
+        |name: &str, field: &str| docker.run(&["image", "inspect", "--format", field, name]);
+    let digests = field(&ours, "{{.RepoDigests}}");
+    assert!(digests.contains(&digest(env, &ours)), "{digests}");
+    assert_eq!(field(&ours, "{{.Id}}"), inspect(env, &ours, "{{.Id}}"));
+    assert!(docker.files(&ours).contains(&"bin/busybox".to_owned()));
+    // Docker writes a manifest of its own, with its own media types.
+    docker.run(&["tag", &ours, &theirs]);
+    docker.run(&["push", "-q", &theirs]);
+    let output = env.isola(["run", "--rm", &theirs, "echo", "fine"]).ok();
+    assert_eq!(output.stdout, "fine\n", "what they push we run");
+    let kind = inspect(env, &theirs, "{{.Descriptor.mediaType}}");
+    assert_eq!(kind, "application/vnd.docker.distribution.manifest.v2+json");
+    let digests = field(&theirs, "{{.RepoDigests}}");
+    assert!(digests.contains(&digest(env, &theirs)), "{digests}");
+    let back = format!("{}/back:1", registry.host);
+    env.isola(["tag", &theirs, &back]).ok();
+    let pushed = env.isola(["push", &back]).ok().stdout;
+    assert!(
+        pushed.contains(&digest(env, &theirs)),
+        "as it came: {pushed}"
+    );
+    let archive = env.files().join("docker.tar");
+    let archive = archive.to_str().unwrap();
+    docker.run(&["save", "-o", archive, &theirs]);
+    env.isola(["rmi", &theirs, &back]).ok();
+    env.isola(["load", "-q", "-i", archive]).ok();
+    let output = env.isola(["run", "--rm", &theirs, "echo", "fine"]).ok();
+    assert_eq!(output.stdout, "fine\n", "what they save we run");
+    docker.run(&["rmi", "-f", &ours, &theirs]);
+    let archive = env.files().join("isola.tar");
+    let archive = archive.to_str().unwrap();
+    env.isola(["save", "-o", archive, &ours]).ok();
+    docker.run(&["load", "-q", "-i", archive]);
+    assert!(docker.files(&ours).contains(&"bin/busybox".to_owned()));
 }

@@ -80,14 +80,20 @@ const BASE: &[Need] = &[
         "skopeo",
         "pushes and pulls independently of us; makes archives for benches",
     ),
+    need(
+        "podman",
+        "podman",
+        "the same, and runs what we push; benches compare with it",
+    ),
+    need(
+        "dockerd",
+        "docker.io",
+        "the same, with manifests of its own; benches compare with it",
+    ),
 ];
 
 /// Programs that benches compare with; none is needed for a test.
-const PEERS: &[Need] = &[
-    need("crun", "crun", "benches compare with it"),
-    need("podman", "podman", "benches compare with it"),
-    need("dockerd", "docker.io", "benches compare with it"),
-];
+const PEERS: &[Need] = &[need("crun", "crun", "benches compare with it")];
 
 /// `cargo xtask setup`.
 #[derive(clap::Args, Default)]
