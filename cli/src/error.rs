@@ -187,9 +187,8 @@ impl From<isola_images::Error> for Failure {
             Error::RegistryProtocol { .. } | Error::RegistryDigest { .. } => Code::Registry,
             Error::Denied { .. } | Error::Credentials(_) => Code::Denied,
             Error::InUse { .. } | Error::SeveralNames { .. } => Code::ImageInUse,
-            Error::Reference { .. } | Error::Ambiguous { .. } | Error::Change { .. } => {
-                Code::Invalid
-            }
+            Error::Reference { .. } | Error::PlatformName(_) => Code::Invalid,
+            Error::Ambiguous { .. } | Error::Change { .. } => Code::Invalid,
             Error::Platform { .. }
             | Error::NoPlatform { .. }
             | Error::ForeignPlatform { .. }

@@ -50,11 +50,14 @@ pub(crate) fn find(
     if wanted.when == "never" || demo {
         return demo_image::resolve(&store, name);
     }
+    let mut why = "is not here";
     if wanted.when == "missing" {
         match store.resolve(name) {
             // The other platform's image may bear this name here.
             Ok(image) if platform.is_some() && !image.is_native() => {}
             Err(Error::NotFound(_)) => {}
+            // As a check that removed what was damaged leaves it.
+            Err(Error::BlobMissing(_)) => why = "is not whole here",
             found => return Ok(found?),
         }
     }
@@ -74,7 +77,7 @@ pub(crate) fn find(
     let pulled = pull(context, &store, &reference, Platforms::Native, wanted.quiet);
     pulled.map_err(|mut failure| {
         if wanted.when == "missing" {
-            failure.message = format!("the image {name} is not here, and {}", failure.message);
+            failure.message = format!("the image {name} {why}, and {}", failure.message);
         }
         failure
     })?;

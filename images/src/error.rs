@@ -49,6 +49,9 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// A malformed platform.
+    #[error("`{0}` is not a platform: OS/ARCHITECTURE[/VARIANT], as linux/arm64")]
+    PlatformName(String),
     /// No image has this name or id.
     #[error("no such image: {0}")]
     NotFound(String),
@@ -334,7 +337,7 @@ impl Error {
             Self::Artifact { .. } => "it can be pulled, pushed and removed, but not run".into(),
             Self::Ambiguous { .. } => "give more digits of the id".into(),
             Self::BlobDamaged { .. } | Self::BlobMissing(_) => {
-                "remove the image with `isola rmi -f` and load it again".into()
+                "`isola system check` tells all damage; pull or load the image again".into()
             }
             Self::ForeignPlatform { found, .. } => format!(
                 "`isola pull --platform {found}` gets it all the same, to be pushed or saved"

@@ -235,7 +235,11 @@ fn podman_and_isola_understand_each_other(env: &Env) {
     env.isola(["rmi", &theirs]).ok();
     env.isola(["load", "-q", "-i", archive]).ok();
     // podman packs layers anew when it saves; the image is the same.
-    assert_eq!(inspect(env, &theirs, "{{.Id}}"), id, "what they save we load");
+    assert_eq!(
+        inspect(env, &theirs, "{{.Id}}"),
+        id,
+        "what they save we load"
+    );
     podman.run(&["rmi", "-f", &ours, &theirs]);
     let archive = env.files().join("isola.tar");
     let archive = archive.to_str().unwrap();

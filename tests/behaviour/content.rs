@@ -169,6 +169,15 @@ fn damage_is_found_and_mended(env: &Env) {
     env.isola(["pull", "-q", &name]).ok();
     check(&[]).ok();
     assert!(blob.exists());
+    // What lacks more than can be made here is pulled again to be run.
+    let config = inspect(env, &name, "{{.Id}}").replace("sha256:", "");
+    std::fs::remove_file(blob.with_file_name(config)).unwrap();
+    env.isola(["system", "df"]).ok();
+    env.isola(["run", "--rm", "--pull", "never", &name, "true"])
+        .fails(125, "is missing");
+    let output = env.isola(["run", "--rm", &name, "echo", "fine"]).ok();
+    assert_eq!(output.stdout, "fine\n");
+    check(&[]).ok();
 }
 
 fn usage_and_history_are_told(env: &Env) {

@@ -93,10 +93,7 @@ impl FromStr for Platform {
 
     /// `OS/ARCHITECTURE[/VARIANT]`, or one word of the first two.
     fn from_str(text: &str) -> Result<Self> {
-        let wrong = || Error::Reference {
-            input: text.to_owned(),
-            reason: "a platform is OS/ARCHITECTURE[/VARIANT], as linux/arm64".into(),
-        };
+        let wrong = || Error::PlatformName(text.to_owned());
         let lower = text.to_ascii_lowercase();
         let parts: Vec<&str> = lower.split('/').collect();
         let word = |part: &&str| {

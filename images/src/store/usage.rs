@@ -104,7 +104,11 @@ impl Store {
         let mut users: HashMap<PathBuf, usize> = HashMap::new();
         let mut needs = Vec::new();
         for (id, entry) in index.images() {
-            let needed = self.existing(&index, &id)?;
+            let needed = match self.existing(&index, &id) {
+                // What an image without its documents needs cannot be told.
+                Err(Error::BlobMissing(_) | Error::BlobDamaged { .. }) => HashSet::new(),
+                found => found?,
+            };
             for path in &needed {
                 *users.entry(path.clone()).or_default() += 1;
             }
