@@ -72,6 +72,7 @@ pub struct Attached {
 /// for that.
 #[derive(Debug)]
 pub struct Untidy {
+    instance: String,
     _firewall: Firewall,
 }
 
@@ -177,31 +178,42 @@ impl Networks {
         self.collect(&|id| id != instance)
     }
 
-    /// [`Networks::release`], but for bridges without members, which take the kernel
-    /// tens of milliseconds to remove: [`Networks::tidy`] has to follow.
+    /// [`Networks::release`], but for links and bridges without members, which take
+    /// the kernel tens of milliseconds to remove: [`Networks::tidy`] has to follow. A
+    /// link goes with its instance's network namespace in any case.
     ///
     /// # Errors
     /// As [`Networks::release_from`].
     pub fn release_before_tidying(&self, instance: &str) -> Result<Untidy> {
         let _lock = self.lock()?;
-        let mut socket = Socket::route()?;
         for network in self.list()? {
-            self.drop_leases(&mut socket, &network, &|id| id != instance)?;
+            let folder = self.folder(&network);
+            let mut leases = Leases::load(&folder)?;
+            if leases.drop_of(instance).is_some() {
+                leases.save(&folder)?;
+            }
         }
         let mut firewall = Firewall::open(&self.key)?;
         firewall.apply(&self.wanted_rules()?)?;
         Ok(Untidy {
+            instance: instance.to_owned(),
             _firewall: firewall,
         })
     }
 
-    /// Removes the bridges of networks without members.
+    /// Removes what [`Networks::release_before_tidying`] left, and the bridges of
+    /// networks without members.
     ///
     /// # Errors
     /// As [`Networks::release_from`].
     pub fn tidy(&self, untidy: Untidy) -> Result<()> {
+        let instance = untidy.instance.clone();
         drop(untidy);
         let _lock = self.lock()?;
+        let mut socket = Socket::route()?;
+        for network in self.list()? {
+            link::remove(&mut socket, &instance, &network)?;
+        }
         self.tidy_locked()
     }
 
