@@ -52,7 +52,7 @@ fn failure(count: usize, repair: bool) -> Failure {
     let message = format!("the image store has {count} damaged or missing {things}");
     let hint = match repair {
         true => "pull or load the images that are named, or remove them with `isola rmi -f`",
-        false => "`isola system check --repair` mends what can be mended here",
+        false => "--repair mends what can be mended here; what is missing comes by a pull or load",
     };
     Failure::new(Code::BadImage, message).hint(hint)
 }
