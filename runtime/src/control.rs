@@ -106,6 +106,12 @@ pub enum Command {
         /// The client's channel.
         channel: u32,
     },
+    /// `Done` when the workload is healthy; `Failed` when it turns out unhealthy,
+    /// ends for good, or has no health check.
+    Healthy {
+        /// The client's channel.
+        channel: u32,
+    },
     /// `Processes`.
     Processes {
         /// The client's channel.

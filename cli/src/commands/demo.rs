@@ -144,6 +144,7 @@ fn measure(engine: &Engine, settings: &Config, image: &Image, wall: Isolation) -
         config: settings,
         isolation: &[wall],
         name: None,
+        inherit: None,
     })?;
     let figures = observe(engine, &instance);
     // With `--rm` nothing is left of it once it has ended.

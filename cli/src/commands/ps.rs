@@ -17,7 +17,7 @@ pub(crate) struct Args {
     #[arg(short, long)]
     quiet: bool,
     /// Only those with id, name, label, status, exited, ancestor, isolation, before, since,
-    /// network, volume, publish, expose
+    /// network, volume, publish, expose, health
     #[arg(short, long, value_name = "KEY=VALUE")]
     filter: Vec<String>,
     /// table, json, or a template such as '{{.ID}} {{.Names}}'

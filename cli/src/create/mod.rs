@@ -1,6 +1,7 @@
 //! The flags that `run` and `create` share, as Docker names them, and what they
 //! become: [`Options`], strings that the workload module reads.
 
+mod health;
 mod network;
 
 use std::io::Write;
@@ -11,6 +12,7 @@ use clap_complete::engine::ArgValueCandidates;
 use isola_runtime::engine::{Create, Instance, Wish};
 use isola_runtime::workload::{Network, Options};
 
+use self::health::HealthFlags;
 use self::network::NetworkFlags;
 use crate::complete;
 use crate::context::Context;
@@ -34,6 +36,8 @@ pub(crate) struct CreateFlags {
     limits: LimitFlags,
     #[command(flatten)]
     security: SecurityFlags,
+    #[command(flatten)]
+    health: HealthFlags,
     /// Image, then the command to run and its arguments instead of the image's own
     #[arg(required = true, trailing_var_arg = true, value_name = "IMAGE", num_args = 1..)]
     #[arg(add = ArgValueCandidates::new(complete::images))]
@@ -275,6 +279,7 @@ impl CreateFlags {
             config: settings,
             isolation: &allowed,
             name: self.basic.name.as_deref(),
+            inherit: None,
         })?;
         // From here on the record protects it.
         drop(image);
@@ -313,6 +318,7 @@ impl CreateFlags {
             files,
             limits,
             security,
+            health,
             words,
             help: _,
         } = self;
@@ -364,6 +370,7 @@ impl CreateFlags {
             ..Options::default()
         };
         network.fill(&mut options);
+        health.fill(&mut options);
         options
     }
 }

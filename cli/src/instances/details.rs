@@ -1,8 +1,8 @@
 //! What `inspect` shows of an instance, under Docker's names.
 
 use isola_runtime::engine::Instance;
-use isola_runtime::state::{State, Status};
-use isola_runtime::workload::{Resources, Restart, UserMount, Workload, signal_name};
+use isola_runtime::state::{Health, State, Status};
+use isola_runtime::workload::{HealthCheck, Resources, Restart, UserMount, Workload, signal_name};
 use isola_volume::Volumes;
 use serde_json::{Map, Value, json};
 
@@ -44,7 +44,7 @@ pub(crate) fn details(context: &Context, instance: &Instance) -> Result<Value> {
 }
 
 fn state(status: &Status) -> Value {
-    json!({
+    let mut map = json!({
         "Status": status.state.as_str(),
         "Running": status.state.is_live(),
         "Paused": status.state == State::Paused,
@@ -57,11 +57,44 @@ fn state(status: &Status) -> Value {
         "Error": status.error.as_deref().unwrap_or_default(),
         "StartedAt": rfc3339(status.started_ms),
         "FinishedAt": rfc3339(status.finished_ms),
+    });
+    if let Some(health) = &status.health {
+        map["Health"] = self::health(health);
+    }
+    map
+}
+
+fn health(health: &Health) -> Value {
+    let runs = health.runs.iter().map(|run| {
+        json!({
+            "Start": rfc3339(Some(run.started_ms)),
+            "End": rfc3339(Some(run.ended_ms)),
+            "ExitCode": run.exit_code,
+            "Output": run.output,
+        })
+    });
+    json!({
+        "Status": health.state.as_str(),
+        "FailingStreak": health.failing_streak,
+        "Log": runs.collect::<Vec<_>>(),
+    })
+}
+
+/// As images have it: nanoseconds.
+fn health_check(check: &HealthCheck) -> Value {
+    let nanos = |millis: u64| millis.saturating_mul(1_000_000);
+    json!({
+        "Test": check.test,
+        "Interval": nanos(check.interval_ms),
+        "Timeout": nanos(check.timeout_ms),
+        "StartPeriod": nanos(check.start_period_ms),
+        "StartInterval": nanos(check.start_interval_ms),
+        "Retries": check.retries,
     })
 }
 
 fn config(workload: &Workload) -> Value {
-    json!({
+    let mut map = json!({
         "Hostname": workload.hostname,
         "Domainname": workload.domainname.as_deref().unwrap_or_default(),
         "User": workload.user,
@@ -76,7 +109,11 @@ fn config(workload: &Workload) -> Value {
         "Labels": workload.labels,
         "StopSignal": signal_name(workload.stop_signal),
         "StopTimeout": workload.stop_timeout,
-    })
+    });
+    if let Some(check) = &workload.health {
+        map["Healthcheck"] = health_check(check);
+    }
+    map
 }
 
 fn host_config(workload: &Workload) -> Value {

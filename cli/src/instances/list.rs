@@ -1,7 +1,7 @@
 //! Rows of `ps`, and which instances are listed.
 
 use isola_runtime::engine::Instance;
-use isola_runtime::state::State;
+use isola_runtime::state::{HealthState, State};
 use isola_runtime::workload::{DEFAULT_NETWORK, Isolation, UserMount, Workload};
 use serde_json::{Value, json};
 
@@ -55,6 +55,7 @@ pub(crate) const FILTERS: &[&str] = &[
     "volume",
     "publish",
     "expose",
+    "health",
 ];
 
 const STATES: &[&str] = &[
@@ -125,7 +126,7 @@ fn command(args: &[String], no_trunc: bool) -> String {
 }
 
 /// `Up 5 minutes`, `Exited (0) 2 hours ago`...
-fn status_text(instance: &Instance) -> String {
+pub(crate) fn status_text(instance: &Instance) -> String {
     let status = &instance.status;
     let code = status.exit_code.unwrap_or(0);
     let up = || {
@@ -136,11 +137,22 @@ fn status_text(instance: &Instance) -> String {
     let ended = || status.finished_ms.map_or_else(String::new, since);
     match status.state {
         State::Created => "Created".to_owned(),
-        State::Running => format!("Up {}", up()),
+        State::Running => match status.health.as_ref().map(|health| health.state) {
+            Some(HealthState::Starting) => format!("Up {} (health: starting)", up()),
+            Some(state) => format!("Up {} ({})", up(), state.as_str()),
+            None => format!("Up {}", up()),
+        },
         State::Paused => format!("Up {} (Paused)", up()),
         State::Restarting => format!("Restarting ({code}) {}", ended()),
         State::Exited => format!("Exited ({code}) {}", ended()),
     }
+}
+
+/// The health of one that runs; `none` where nothing tells.
+pub(crate) fn health_word(instance: &Instance) -> &'static str {
+    let health = instance.status.health.as_ref();
+    let health = health.filter(|_| instance.status.state.is_live());
+    health.map_or("none", |health| health.state.as_str())
 }
 
 /// Those of `all` (newest first) that are to be listed.
@@ -151,6 +163,7 @@ pub(crate) fn select(
     stopped_too: bool,
 ) -> Result<Vec<Instance>> {
     filters.words("status", STATES)?;
+    filters.words("health", &["starting", "healthy", "unhealthy", "none"])?;
     filters.words("isolation", &Isolation::ALL.map(Isolation::name))?;
     let before = bound(&all, filters, "before")?;
     let since = bound(&all, filters, "since")?;
@@ -174,6 +187,7 @@ pub(crate) fn select(
             && filters.any("ancestor", |image| {
                 is_ancestor(image, &workload.image, &workload.image_id)
             })
+            && filters.any("health", |word| word == health_word(instance))
             && filters.any("isolation", |word| word == workload.isolation.name())
             && filters.any("network", |key| on_network(workload, links, key))
             && filters.any("volume", |key| {

@@ -32,6 +32,8 @@ pub struct Create<'a> {
     pub isolation: &'a [Isolation],
     /// The name, or one is made up.
     pub name: Option<&'a str>,
+    /// The record of an instance whose unnamed volumes it takes over.
+    pub inherit: Option<&'a Record>,
 }
 
 /// What is to be created of an image that may not be here yet; the fields are those
@@ -71,11 +73,14 @@ impl Engine {
     /// name is taken, or the record can't be written.
     pub fn create(&self, create: &Create<'_>) -> Result<Instance> {
         let id = new_id()?;
-        let facts = ImageFacts::new(
-            create.image_name,
-            &create.image.id.to_string(),
-            &create.image.config,
-        );
+        let facts = ImageFacts {
+            health: create.image.extensions.healthcheck.clone(),
+            ..ImageFacts::new(
+                create.image_name,
+                &create.image.id.to_string(),
+                &create.image.config,
+            )
+        };
         let (choice, mut workload) = self.plan(&create.wish(), &facts, &id)?;
         let name = create
             .name
@@ -85,6 +90,9 @@ impl Engine {
             LayerForm::Directory(path) => RootLayer::Directory(path.clone()),
         });
         let layers = layers.collect();
+        if let Some(old) = create.inherit {
+            volumes::inherit(&mut workload, old);
+        }
         let store = Volumes::open(self.paths.root())?;
         let made = volumes::make(&store, &mut workload)?;
         let record = Record {

@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use rustix::io::{FdFlags, fcntl_setfd};
 
@@ -40,6 +41,11 @@ impl Engine {
     /// Starts the supervisor of an instance and hands it the instance's lock.
     /// Returns the other end of its first connection.
     pub(super) fn spawn_supervisor(&self, instance: &Instance, lock: Lock) -> Result<OwnedFd> {
+        // Descriptors that are to be inherited must not be while another thread
+        // starts a program: one at a time, and `lock` goes with this function.
+        static ONE: Mutex<()> = Mutex::new(());
+        let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let lock = lock;
         let program = helper("isola-supervisor")?;
         let failed = |error: std::io::Error| Error::io("start", &program, error);
         let (ours, theirs) = UnixStream::pair().map_err(failed)?;
@@ -49,8 +55,7 @@ impl Engine {
             .append(true)
             .open(self.files(instance).supervisor_log())
             .map_err(|error| Error::io("open", &self.files(instance).supervisor_log(), error))?;
-        // This process has one thread, so nobody else can start a program between
-        // these lines and inherit the descriptors.
+        // Of all programs only supervisors are started while there are threads.
         for fd in [lock.as_fd(), theirs.as_fd(), executable.as_fd()] {
             fcntl_setfd(fd, FdFlags::empty())
                 .map_err(|error| Error::system("hand over a descriptor", error))?;

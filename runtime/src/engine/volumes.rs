@@ -65,6 +65,33 @@ pub(super) fn make<'a>(volumes: &'a Volumes, workload: &mut Workload) -> Result<
     Ok(made)
 }
 
+/// Takes over the unnamed volumes that another instance has at the same places.
+pub(super) fn inherit(workload: &mut Workload, from: &Record) {
+    for mount in &mut workload.mounts {
+        let UserMount::Volume {
+            name,
+            target,
+            anonymous: true,
+            ..
+        } = mount
+        else {
+            continue;
+        };
+        let old = from.workload.mounts.iter().find_map(|old| match old {
+            UserMount::Volume {
+                name,
+                target: at,
+                anonymous: true,
+                ..
+            } if at == target => Some(name),
+            _ => None,
+        });
+        if let Some(old) = old {
+            name.clone_from(old);
+        }
+    }
+}
+
 /// Whether a record mounts a volume.
 pub(super) fn mounts(record: &Record, volume: &str) -> bool {
     let is = |mount: &UserMount| matches!(mount, UserMount::Volume { name, .. } if name == volume);

@@ -14,4 +14,4 @@ mod record;
 pub use file::{Lock, read_json, write_json, write_json_unsynced};
 pub use names::{Names, random_name, valid_name};
 pub use paths::{DEFAULT_ROOT, InstancePaths, Paths};
-pub use record::{Record, State, Status, new_id, now_ms};
+pub use record::{Health, HealthRun, HealthState, Record, State, Status, new_id, now_ms};

@@ -104,6 +104,70 @@ pub struct Status {
     pub restart_count: u32,
     /// It was ended by hand (`unless-stopped` asks).
     pub stopped_by_user: bool,
+    /// Its health, where a check says; that of the last run when it has ended.
+    #[serde(default)]
+    pub health: Option<Health>,
+}
+
+/// What health checks found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// The verdict.
+    pub state: HealthState,
+    /// Failures since the last good run.
+    pub failing_streak: u32,
+    /// The last runs, oldest first, at most [`Health::RUNS`].
+    pub runs: Vec<HealthRun>,
+}
+
+impl Health {
+    /// Runs that are remembered.
+    pub const RUNS: usize = 5;
+
+    /// Of a workload that was just started.
+    pub fn starting() -> Health {
+        Health {
+            state: HealthState::Starting,
+            failing_streak: 0,
+            runs: Vec::new(),
+        }
+    }
+}
+
+/// The verdict of health checks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HealthState {
+    /// Not known yet.
+    Starting,
+    /// The last check passed.
+    Healthy,
+    /// As many checks in a row failed as it takes.
+    Unhealthy,
+}
+
+impl HealthState {
+    /// The word that `ps` and `inspect` use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            HealthState::Starting => "starting",
+            HealthState::Healthy => "healthy",
+            HealthState::Unhealthy => "unhealthy",
+        }
+    }
+}
+
+/// One run of a health check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthRun {
+    /// Start, in milliseconds since the epoch.
+    pub started_ms: u64,
+    /// End.
+    pub ended_ms: u64,
+    /// Exit code; -1 when it could not be run or took too long.
+    pub exit_code: i32,
+    /// What it wrote, the first 4096 bytes.
+    pub output: String,
 }
 
 impl Status {
@@ -120,6 +184,7 @@ impl Status {
             error: None,
             restart_count: 0,
             stopped_by_user: false,
+            health: None,
         }
     }
 }

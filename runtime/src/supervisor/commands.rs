@@ -122,6 +122,7 @@ impl Supervisor {
             Command::Pause { channel } => self.freeze(at(channel), true),
             Command::Unpause { channel } => self.freeze(at(channel), false),
             Command::Wait { channel } => self.waiters.push(at(channel)),
+            Command::Healthy { channel } => self.await_health(at(channel)),
             Command::Processes { channel } => {
                 let id = self.query(at(channel));
                 self.to_peer(&Request::Processes { id });

@@ -96,6 +96,8 @@ fn prepare(root: PathBuf, id: &str, lock: OwnedFd) -> Result<Supervisor> {
         launchers: Vec::new(),
         stoppers: Vec::new(),
         waiters: Vec::new(),
+        health: None,
+        health_waiters: Vec::new(),
         execs: Default::default(),
         queries: Default::default(),
         next: MAIN,

@@ -127,6 +127,7 @@ impl Supervisor {
             self.status.error = None;
             self.status.oom_killed = false;
             self.status.stopped_by_user = false;
+            self.watch_health();
             self.write_status();
         }
         for to in std::mem::take(&mut self.launchers) {
@@ -194,6 +195,7 @@ impl Supervisor {
             Phase::Waiting(at) if at <= now => self.launch(),
             _ => {}
         }
+        self.advance_health(now);
     }
 
     /// The wall went down under the workload, or had to be torn down.
@@ -264,6 +266,7 @@ impl Supervisor {
             self.sandbox = None;
         }
         self.plugging.clear();
+        self.health = None;
         // Nothing of the wall holds them any more.
         let mut links = self.links.borrow_mut();
         let given = match self.goes_with_its_run() {
@@ -333,6 +336,9 @@ impl Supervisor {
             self.write_status();
         }
         tell(self);
+        for to in std::mem::take(&mut self.health_waiters) {
+            self.refuse_ended(to);
+        }
         self.tell_exit();
         for to in std::mem::take(&mut self.stoppers) {
             self.clients.done(to);

@@ -8,6 +8,7 @@
 mod clients;
 mod commands;
 mod entry;
+mod health;
 mod input;
 mod life;
 mod log;
@@ -40,6 +41,7 @@ use crate::state::{
 use crate::storage::Storage;
 
 use clients::{Address, Clients};
+use health::HealthWatch;
 use input::Input;
 use log::LogWriter;
 use signals::Signals;
@@ -116,6 +118,10 @@ struct Supervisor {
     launchers: Vec<Address>,
     stoppers: Vec<Address>,
     waiters: Vec<Address>,
+    /// How its health is being found out.
+    health: Option<HealthWatch>,
+    /// Who waits until it is healthy.
+    health_waiters: Vec<Address>,
     execs: BTreeMap<u32, Exec>,
     queries: BTreeMap<u32, Address>,
     next: u32,
@@ -164,7 +170,7 @@ impl Supervisor {
             _ => None,
         };
         let now = Instant::now();
-        let own = [phase, self.kill_at, self.destroy_at]
+        let own = [phase, self.kill_at, self.destroy_at, self.health_due()]
             .into_iter()
             .flatten()
             .map(|at| at.saturating_duration_since(now));
@@ -207,6 +213,7 @@ impl Supervisor {
                 &mut self.launchers,
                 &mut self.stoppers,
                 &mut self.waiters,
+                &mut self.health_waiters,
             ] {
                 list.retain(|address| address.client != gone);
             }

@@ -42,6 +42,9 @@ impl Supervisor {
         if frame.channel != MAIN {
             if let Some(exec) = self.execs.get_mut(&frame.channel) {
                 exec.owed = exec.owed.saturating_add(bytes);
+                if let Some(health) = &mut self.health {
+                    health.output(frame.channel, &frame.payload);
+                }
                 if let Some(owner) = exec.owner {
                     self.clients.send(owner, frame.kind, frame.payload);
                 }
@@ -147,6 +150,7 @@ impl Supervisor {
                 status,
                 oom_killed,
             } => {
+                self.health_ended(channel, Ok(status));
                 if let Some(Address { client, channel }) =
                     self.execs.remove(&channel).and_then(|exec| exec.owner)
                 {
@@ -164,6 +168,7 @@ impl Supervisor {
                 failure,
             } => {
                 self.interfaces_failed(id, &failure);
+                self.health_ended(channel, Err(&failure));
                 let exec = self.execs.remove(&channel).and_then(|exec| exec.owner);
                 if let Some(to) = exec.or_else(|| self.queries.remove(&id)) {
                     self.clients.fail(to, failure);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use isola_images::Healthcheck;
 use oci_spec::image::ImageConfiguration;
 
 /// The part of an image's configuration (OCI image specification,
@@ -34,6 +35,8 @@ pub struct ImageFacts {
     pub labels: BTreeMap<String, String>,
     /// EXPOSE, as `80/tcp`.
     pub exposed_ports: Vec<String>,
+    /// HEALTHCHECK.
+    pub health: Option<Healthcheck>,
 }
 
 impl ImageFacts {

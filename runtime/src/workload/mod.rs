@@ -21,7 +21,9 @@ pub use options::{ExecOptions, Options};
 pub use resolve::{LinkFlags, attachment, merge_volumes_from, parse_volumes_from, resolve};
 pub use signals::{parse_signal, signal_name};
 pub use spec::{Surroundings, exec_spec, name_files, sandbox_spec};
-pub use units::{format_cpu_list, format_size, parse_cpu_list, parse_cpus, parse_size};
+pub use units::{
+    format_cpu_list, format_size, parse_cpu_list, parse_cpus, parse_duration, parse_size,
+};
 pub use walls::{Feature, Support, WallCapabilities, WallDefaults};
 
 #[cfg(test)]

@@ -133,6 +133,9 @@ pub struct Workload {
     pub labels: BTreeMap<String, String>,
     /// Log settings.
     pub log: LogOptions,
+    /// How its health is found out, if at all.
+    #[serde(default)]
+    pub health: Option<HealthCheck>,
 }
 
 /// A mount that the user asked for.
@@ -330,4 +333,36 @@ pub struct LogOptions {
     pub max_size: u64,
     /// Keep so many files, at least 1.
     pub max_file: u32,
+}
+
+/// A program that is run again and again behind the wall and tells by its exit
+/// code whether the workload does its work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthCheck {
+    /// As Docker writes it: `CMD` and the program, or `CMD-SHELL` and a line.
+    pub test: Vec<String>,
+    /// Milliseconds from the end of a run to the next.
+    pub interval_ms: u64,
+    /// Milliseconds that a run may take.
+    pub timeout_ms: u64,
+    /// Milliseconds from the start in which failures do not count.
+    pub start_period_ms: u64,
+    /// Milliseconds between runs in that time.
+    pub start_interval_ms: u64,
+    /// Failures in a row that make it unhealthy.
+    pub retries: u32,
+}
+
+impl HealthCheck {
+    /// The program and its arguments.
+    pub fn args(&self) -> Vec<String> {
+        match self.test.split_first() {
+            Some((kind, rest)) if kind == "CMD-SHELL" => {
+                let shell = ["/bin/sh", "-c"].map(str::to_owned);
+                shell.into_iter().chain(rest.iter().cloned()).collect()
+            }
+            Some((_, rest)) => rest.to_vec(),
+            None => Vec::new(),
+        }
+    }
 }

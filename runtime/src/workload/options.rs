@@ -120,6 +120,21 @@ pub struct Options {
     pub log_driver: Option<String>,
     /// `--log-opt NAME=VALUE`.
     pub log_opt: Vec<String>,
+    /// `--health-cmd`, in the form that images have: `CMD` or `CMD-SHELL` and what
+    /// is run, or `NONE`.
+    pub health_cmd: Option<Vec<String>>,
+    /// `--health-interval`, as `1m30s`; 0 is the image's or the default.
+    pub health_interval: Option<String>,
+    /// `--health-timeout`.
+    pub health_timeout: Option<String>,
+    /// `--health-start-period`.
+    pub health_start_period: Option<String>,
+    /// `--health-start-interval`.
+    pub health_start_interval: Option<String>,
+    /// `--health-retries`; 0 is the image's or the default.
+    pub health_retries: Option<i64>,
+    /// `--no-healthcheck`.
+    pub no_healthcheck: bool,
 }
 
 /// What a user says for `exec`.

@@ -66,6 +66,50 @@ fn parse_decimal(text: &str) -> Option<(u128, u128)> {
     Some((parse(whole)? * scale + parse(fraction)?, scale))
 }
 
+/// A span of time in nanoseconds, as Go writes it: numbers with units, `1m30s`,
+/// `1.5h`, `300ms`; `0` alone needs none.
+///
+/// # Errors
+/// Why the text is not such a span.
+pub fn parse_duration(text: &str) -> Result<u64, String> {
+    const UNITS: &[(&str, u128)] = &[
+        ("ns", 1),
+        ("us", 1_000),
+        ("µs", 1_000),
+        ("ms", 1_000_000),
+        ("s", 1_000_000_000),
+        ("m", 60_000_000_000),
+        ("h", 3_600_000_000_000),
+    ];
+    let wrong = || "not a span of time such as 1m30s or 500ms".to_owned();
+    let mut rest = text.trim();
+    if rest == "0" {
+        return Ok(0);
+    }
+    let mut total: u128 = 0;
+    if rest.is_empty() {
+        return Err(wrong());
+    }
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.');
+        let (number, tail) = rest.split_at(digits.ok_or_else(wrong)?);
+        let end = tail.find(|c: char| c.is_ascii_digit() || c == '.');
+        let (unit, tail) = tail.split_at(end.unwrap_or(tail.len()));
+        let (value, scale) = parse_decimal(number).ok_or_else(wrong)?;
+        let (_, factor) = UNITS
+            .iter()
+            .find(|(name, _)| *name == unit)
+            .ok_or_else(wrong)?;
+        let part = value.checked_mul(*factor).ok_or_else(wrong)? / scale;
+        total = total.checked_add(part).ok_or_else(wrong)?;
+        rest = tail;
+    }
+    u64::try_from(total)
+        .ok()
+        .filter(|nanos| *nanos <= i64::MAX as u64)
+        .ok_or_else(|| "longer than any life".to_owned())
+}
+
 /// A list of CPUs such as `0-3,5` (cpuset(7), "List format").
 ///
 /// # Errors

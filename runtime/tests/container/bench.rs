@@ -89,6 +89,7 @@ pub(crate) fn workload() -> Workload {
             max_size: 0,
             max_file: 1,
         },
+        health: None,
     }
 }
 

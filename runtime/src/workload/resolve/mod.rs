@@ -7,6 +7,7 @@ mod devices;
 mod dns;
 mod env;
 mod fields;
+mod health;
 mod identity;
 mod limits;
 mod lists;
@@ -109,6 +110,7 @@ pub fn resolve(
         auto_remove: options.rm,
         labels: env::labels(&cx)?,
         log: policy::log(&cx)?,
+        health: health::health(&cx)?,
     })
 }
 

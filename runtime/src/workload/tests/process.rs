@@ -272,3 +272,60 @@ fn policies() {
 fn options_are_read_strictly() {
     assert!(serde_json::from_str::<Options>(r#"{"memroy":"1g"}"#).is_err());
 }
+
+#[test]
+fn health_checks_are_the_users_over_the_images_field_by_field() {
+    let test = |words: &[&str]| Some(words.iter().map(|word| (*word).to_owned()).collect());
+    let image = ImageFacts {
+        health: Some(isola_images::Healthcheck {
+            test: test(&["CMD", "/ok"]),
+            interval: 2_000_000_000,
+            retries: 7,
+            ..Default::default()
+        }),
+        ..image()
+    };
+    let wall = WallCapabilities::of(Isolation::Container);
+    let show = |json: &str| match resolve(&options(json), &image, &wall, &host(), ID) {
+        Err(error) => error.message,
+        Ok(workload) => match workload.health {
+            None => "none".to_owned(),
+            Some(check) => format!(
+                "{:?} {} {} {} {} {}",
+                check.args(),
+                check.interval_ms,
+                check.timeout_ms,
+                check.start_period_ms,
+                check.start_interval_ms,
+                check.retries
+            ),
+        },
+    };
+    assert_eq!(show("{}"), r#"["/ok"] 2000 30000 0 5000 7"#);
+    assert_eq!(
+        show(
+            r#"{"health-cmd":["CMD-SHELL","x y"],"health-timeout":"1.5s","health-retries":2,"health-start-period":"1m"}"#
+        ),
+        r#"["/bin/sh", "-c", "x y"] 2000 1500 60000 5000 2"#
+    );
+    assert_eq!(
+        show(r#"{"health-interval":"0","health-start-interval":"250ms"}"#),
+        r#"["/ok"] 2000 30000 0 250 7"#
+    );
+    for off in [r#"{"no-healthcheck":true}"#, r#"{"health-cmd":["NONE"]}"#] {
+        assert_eq!(show(off), "none");
+    }
+    for (json, part) in [
+        (
+            r#"{"no-healthcheck":true,"health-retries":1}"#,
+            "contradict",
+        ),
+        (r#"{"health-cmd":["CMD"]}"#, "CMD-SHELL LINE"),
+        (r#"{"health-cmd":["ls"]}"#, "CMD-SHELL LINE"),
+        (r#"{"health-interval":"1"}"#, "not a span"),
+        (r#"{"health-interval":"1us"}"#, "1ms or more"),
+        (r#"{"health-retries":-1}"#, "0 or more"),
+    ] {
+        assert!(show(json).contains(part), "{json}: {}", show(json));
+    }
+}
