@@ -95,6 +95,13 @@ impl Failure {
         self
     }
 
+    /// The same, with what it is about in front.
+    #[must_use]
+    pub(crate) fn about(mut self, what: &str) -> Failure {
+        self.message = format!("{what}: {}", self.message);
+        self
+    }
+
     /// The same with another exit code.
     #[must_use]
     pub(crate) fn exit(mut self, exit: u8) -> Failure {

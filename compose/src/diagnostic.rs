@@ -167,6 +167,9 @@ impl Sink {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stop;
 
+/// How the message begins that there is no file.
+pub(crate) const NO_FILE: &str = "no compose file in ";
+
 /// Why a project can't be used: all diagnostics, errors first.
 #[derive(Clone, Debug)]
 pub struct Invalid {
@@ -177,6 +180,15 @@ pub struct Invalid {
 }
 
 impl Invalid {
+    /// Whether all that is wrong is that there is no file.
+    pub fn is_without_file(&self) -> bool {
+        let mut errors = self
+            .diagnostics
+            .iter()
+            .filter(|it| it.severity == Severity::Error);
+        errors.all(|it| it.message.starts_with(NO_FILE))
+    }
+
     pub(crate) fn new(sink: Sink) -> Invalid {
         let mut diagnostics = sink.all;
         diagnostics.sort_by_key(|diagnostic| (diagnostic.severity, diagnostic.place));

@@ -15,14 +15,18 @@
 //!      -> Project
 //! ```
 
+pub mod apply;
 mod consistency;
 mod diagnostic;
 mod dotenv;
 mod forms;
 mod interpolate;
+pub mod label;
 mod load;
 mod merge;
+mod options;
 mod output;
+pub mod plan;
 pub mod project;
 mod schema;
 mod units;
@@ -31,3 +35,4 @@ mod yaml;
 
 pub use diagnostic::{Diagnostic, Invalid, Place, Severity, Sources};
 pub use load::{Files, Host, Model, Request, Variable, load};
+pub use options::{Content, Source, Wanted, contents, wanted};

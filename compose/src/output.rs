@@ -120,6 +120,16 @@ impl Model {
     }
 }
 
+impl Model {
+    /// The hash of a network's or volume's configuration, without its name in the
+    /// project.
+    pub(crate) fn resource_hash(&self, section: &str, key: &str) -> String {
+        let node = self.tree.get(section).and_then(|section| section.get(key));
+        let value = serde_json::to_value(node).unwrap_or_default();
+        hex::encode(Sha256::digest(sorted(value).to_string()))
+    }
+}
+
 /// Keys by the alphabet: a table that is put into another order changes no hash.
 fn sorted(value: Value) -> Value {
     match value {

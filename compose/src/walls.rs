@@ -234,6 +234,81 @@ pub(crate) fn check(tree: &Node, default: &[Isolation], sink: &mut Sink) {
     }
 }
 
+/// Keys within attributes that have no effect here.
+const WITHIN: &[(&str, &[&str], &str)] = &[(
+    "networks",
+    &["gw_priority", "interface_name", "driver_opts"],
+    "interfaces are called eth0 and so on, and the first network has the way out",
+)];
+
+/// Keys of `deploy`, deeper within.
+const DEEP: &[(&[&str], &str)] = &[
+    (
+        &["restart_policy", "delay"],
+        "waits between starts grow by themselves",
+    ),
+    (
+        &["restart_policy", "window"],
+        "a run of ten seconds counts as good",
+    ),
+    (
+        &["resources", "reservations", "cpus"],
+        "`cpu_shares` weighs services against each other",
+    ),
+    (
+        &["resources", "reservations", "generic_resources"],
+        "it is for clusters; this is one host",
+    ),
+];
+
+fn small_things(name: &str, service: &Node, sink: &mut Sink) {
+    for (key, path_keys, reason) in WITHIN {
+        let entries = service.get(key).and_then(Node::as_map);
+        for (entry, value) in entries.into_iter().flatten() {
+            for inner in *path_keys {
+                if let Some(node) = value.node.get(inner) {
+                    let message = format!("services.{name}.{key}.{entry}.{inner} has no effect");
+                    sink.warn(node.place, message, *reason);
+                }
+            }
+        }
+    }
+    for (path, reason) in DEEP {
+        let deploy = service.get("deploy");
+        let found = path
+            .iter()
+            .fold(deploy, |node, key| node.and_then(|node| node.get(key)));
+        if let Some(node) = found {
+            let message = format!("services.{name}.deploy.{} has no effect", path.join("."));
+            sink.warn(node.place, message, *reason);
+        }
+    }
+    for mount in service
+        .get("volumes")
+        .and_then(Node::as_list)
+        .unwrap_or_default()
+    {
+        if let Some(node) = mount.get("bind").and_then(|bind| bind.get("selinux")) {
+            let message = format!("services.{name}: `selinux` of a volume has no effect");
+            sink.warn(
+                node.place,
+                message,
+                "labels of the host's files are not changed",
+            );
+        }
+    }
+    for key in ["annotations", "pull_refresh_after"] {
+        if let Some(node) = service.get(key) {
+            let message = format!("services.{name}.{key} has no effect");
+            let reason = match key {
+                "annotations" => "nothing here reads annotations; `labels` are kept",
+                _ => "`isola compose pull` asks registries",
+            };
+            sink.warn(node.place, message, reason);
+        }
+    }
+}
+
 fn without_effect(name: &str, service: &Node, sink: &mut Sink) {
     let off = |node: &Node| matches!(node.data, Data::Bool(false) | Data::Int(-1));
     for (key, reason) in WITHOUT_EFFECT {
@@ -242,6 +317,7 @@ fn without_effect(name: &str, service: &Node, sink: &mut Sink) {
             sink.warn(node.place, message, *reason);
         }
     }
+    small_things(name, service, sink);
     let deploy = service.get("deploy");
     for key in WITHOUT_EFFECT_IN_DEPLOY {
         if let Some(node) = deploy.and_then(|deploy| deploy.get(key)) {

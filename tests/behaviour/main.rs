@@ -6,9 +6,11 @@
 
 mod attacks;
 mod clients;
+mod compose;
 mod content;
 mod crash;
 mod debian;
+mod health;
 mod images;
 mod life;
 mod limits;
@@ -30,6 +32,7 @@ use libtest_mimic::{Arguments, Trial};
 const ALL: &[(&str, &[Behaviour])] = &[
     ("process", process::ALL),
     ("life", life::ALL),
+    ("health", health::ALL),
     ("streams", streams::ALL),
     ("limits", limits::ALL),
     ("walls", walls::ALL),
@@ -46,6 +49,11 @@ const ALL: &[(&str, &[Behaviour])] = &[
     ("registry", registry::ALL),
     ("clients", clients::ALL),
     ("content", content::ALL),
+    ("compose_stack", compose::stack::ALL),
+    ("compose_changes", compose::changes::ALL),
+    ("compose_order", compose::order::ALL),
+    ("compose_single", compose::single::ALL),
+    ("compose_files", compose::files::ALL),
 ];
 
 fn main() {

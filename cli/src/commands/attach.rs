@@ -15,17 +15,17 @@ use crate::terminal;
 pub(crate) struct Args {
     /// Do not attach standard input
     #[arg(long)]
-    no_stdin: bool,
+    pub(super) no_stdin: bool,
     /// Keys that leave the instance running, ctrl-p,ctrl-q if nothing else is set
     #[arg(long, value_name = "KEYS")]
-    detach_keys: Option<String>,
+    pub(super) detach_keys: Option<String>,
     /// Pass signals on to the process
     #[arg(long, value_name = "BOOL", default_value_t = true, num_args = 0..=1, require_equals = true)]
     #[arg(default_missing_value = "true", action = clap::ArgAction::Set, hide_possible_values = true)]
-    sig_proxy: bool,
+    pub(super) sig_proxy: bool,
     /// Name or id
     #[arg(value_name = "INSTANCE", add = ArgValueCandidates::new(complete::running))]
-    instance: String,
+    pub(super) instance: String,
 }
 
 const EXAMPLES: &str = "Examples:

@@ -15,19 +15,19 @@ use crate::error::{Code, Exit, Failure, Result};
 pub(crate) struct Args {
     /// Keep owners and groups
     #[arg(short, long)]
-    archive: bool,
+    pub(super) archive: bool,
     /// Follow SOURCE when it is a symbolic link
     #[arg(short = 'L', long)]
-    follow_link: bool,
+    pub(super) follow_link: bool,
     /// Accepted for Docker's sake; nothing is ever printed on success
     #[arg(short, long)]
-    quiet: bool,
+    pub(super) quiet: bool,
     /// INSTANCE:PATH, a path of this host, or - for a tar archive on standard input
     #[arg(allow_hyphen_values = true, add = ArgValueCandidates::new(complete::instance_paths))]
-    source: String,
+    pub(super) source: String,
     /// INSTANCE:PATH, a path of this host, or - for a tar archive on standard output
     #[arg(allow_hyphen_values = true, add = ArgValueCandidates::new(complete::instance_paths))]
-    destination: String,
+    pub(super) destination: String,
 }
 
 const EXAMPLES: &str = "Examples:

@@ -3,12 +3,14 @@
 use clap_complete::engine::ArgValueCandidates;
 use isola_proto::Event;
 use isola_runtime::control::Command;
+use isola_runtime::engine::Instance;
 use isola_runtime::workload::ExecOptions;
 
 use crate::complete;
 use crate::context::{Context, further_process};
 use crate::error::{Code, Exit, Failure, Result};
 use crate::session::Session;
+use crate::streams::Keys;
 use crate::terminal;
 
 /// Run a further command in a running instance
@@ -74,25 +76,37 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<Exit> {
         interactive: stdin,
         privileged: args.privileged,
     };
-    let process = further_process(&instance, &options)?;
-    let mut control = engine.connect(&instance)?;
+    exec_in(context, &instance, &options, args.detach, keys)
+}
+
+/// Runs a further process in an instance, with this command's streams unless it is
+/// detached.
+pub(crate) fn exec_in(
+    context: &Context,
+    instance: &Instance,
+    options: &ExecOptions,
+    detach: bool,
+    keys: Keys,
+) -> Result<Exit> {
+    let process = further_process(instance, options)?;
+    let mut control = context.engine()?.connect(instance)?;
     let channel = control.channel();
     let request = Command::Exec {
         channel,
         process: Box::new(process),
-        detach: args.detach,
+        detach,
     };
     let answer = control
         .ask(&request)
         .map_err(|error| exit_code(error.into()))?;
-    if args.detach {
+    if detach {
         return Ok(Exit::OK);
     }
     debug_assert!(matches!(answer, Event::Started { .. }));
     let session = Session {
         channel,
-        tty: args.tty,
-        stdin,
+        tty: options.tty,
+        stdin: options.interactive,
         stdout: true,
         stderr: true,
         sig_proxy: true,

@@ -94,7 +94,8 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<Exit> {
     }
 }
 
-fn tail(text: &str) -> Result<Option<u64>> {
+/// The value of `--tail`.
+pub(crate) fn tail(text: &str) -> Result<Option<u64>> {
     match text {
         "all" | "-1" => Ok(None),
         number => number.parse().map(Some).map_err(|_| {

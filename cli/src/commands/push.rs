@@ -18,16 +18,16 @@ use crate::transfers::Transfers;
 pub(crate) struct Args {
     /// Only the image for this platform; without it, an index that was pulled for all goes whole
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
-    platform: Option<String>,
+    pub(super) platform: Option<String>,
     /// Print names only, and no progress
     #[arg(short, long)]
-    quiet: bool,
+    pub(super) quiet: bool,
     /// json prints an object for each image
     #[arg(long, value_parser = ["json"])]
-    format: Option<String>,
+    pub(super) format: Option<String>,
     /// Names that images have here; they tell the registry
     #[arg(required = true, value_name = "NAME", add = ArgValueCandidates::new(complete::images))]
-    names: Vec<String>,
+    pub(super) names: Vec<String>,
 }
 
 const EXAMPLES: &str = "Examples:

@@ -22,22 +22,22 @@ use crate::output::{Column, Format, Rows, binary_size, decimal_size, print};
 pub(crate) struct Args {
     /// Stopped ones too
     #[arg(short, long)]
-    all: bool,
+    pub(super) all: bool,
     /// Once, instead of again and again
     #[arg(long)]
-    no_stream: bool,
+    pub(super) no_stream: bool,
     /// As the guest sees it, rather than what the host pays
     #[arg(long)]
-    inside: bool,
+    pub(super) inside: bool,
     /// Do not cut ids
     #[arg(long)]
-    no_trunc: bool,
+    pub(super) no_trunc: bool,
     /// table, json, or a template such as '{{.Name}} {{.MemUsage}}'
     #[arg(long)]
-    format: Option<String>,
+    pub(super) format: Option<String>,
     /// Names or ids; all that run, if none is given
     #[arg(value_name = "INSTANCE", add = ArgValueCandidates::new(complete::running))]
-    instances: Vec<String>,
+    pub(super) instances: Vec<String>,
 }
 
 const EXAMPLES: &str = "Examples:

@@ -4,6 +4,7 @@ use clap_complete::engine::ArgValueCandidates;
 use isola_proto::Event;
 use isola_proto::message::Process;
 use isola_runtime::control::Command;
+use isola_runtime::engine::Instance;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
@@ -30,7 +31,8 @@ const EXAMPLES: &str = "Examples:
   isola top --format '{{.PID}} {{.CMD}}' web
   isola top --format json web";
 
-const FIELDS: &[Column] = &[
+/// Columns of a process.
+pub(crate) const FIELDS: &[Column] = &[
     ("UID", "UID"),
     ("PID", "PID"),
     ("PPID", "PPID"),
@@ -41,12 +43,23 @@ const FIELDS: &[Column] = &[
     ("RSS", "RSS"),
     ("CMD", "CMD"),
 ];
-const SHOWN: &[&str] = &["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"];
+/// Columns of the table.
+pub(crate) const SHOWN: &[&str] = &["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"];
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<Exit> {
     let format = Format::parse(args.format.as_deref())?;
-    let engine = context.engine()?;
-    let mut control = engine.connect(&engine.find(&args.instance)?)?;
+    let rows = processes(context, &context.find(&args.instance)?)?;
+    format.print_rows(&Rows {
+        fields: FIELDS,
+        shown: SHOWN,
+        rows,
+    })?;
+    Ok(Exit::OK)
+}
+
+/// A row for each process of an instance.
+pub(crate) fn processes(context: &Context, instance: &Instance) -> Result<Vec<Value>> {
+    let mut control = context.engine()?.connect(instance)?;
     let channel = control.channel();
     let Event::Processes { processes, .. } = control.ask(&Command::Processes { channel })? else {
         return Err(Failure::internal(
@@ -54,13 +67,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<Exit> {
         ));
     };
     let now = Timestamp::now();
-    let rows = processes.iter().map(|process| row(process, now)).collect();
-    format.print_rows(&Rows {
-        fields: FIELDS,
-        shown: SHOWN,
-        rows,
-    })?;
-    Ok(Exit::OK)
+    Ok(processes.iter().map(|process| row(process, now)).collect())
 }
 
 fn row(process: &Process, now: Timestamp) -> Value {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::{Loader, Result};
-use crate::diagnostic::{Diagnostic, Place, Severity};
+use crate::diagnostic::{Diagnostic, NO_FILE, Place, Severity};
 use crate::dotenv;
 use crate::forms::{absolute, clean};
 
@@ -127,7 +127,7 @@ impl Loader<'_> {
             }
             return Ok(files);
         }
-        let message = format!("no compose file in {} or above it", start.display());
+        let message = format!("{NO_FILE}{} or above it", start.display());
         let hint = "write a compose.yaml, or give one by -f";
         Err(self.sink.stop(Diagnostic::outside(message, hint)))
     }

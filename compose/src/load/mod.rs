@@ -131,6 +131,8 @@ pub struct Model {
     pub environment: BTreeMap<String, String>,
     /// All profiles that services name, in order.
     pub profiles: Vec<String>,
+    /// All services of the files, also those that are off.
+    pub all_services: Vec<String>,
     /// Variables that the files use.
     pub variables: BTreeMap<String, Variable>,
     /// Warnings and notes.
@@ -246,6 +248,7 @@ impl Loader<'_> {
     fn complete(&mut self, mut tree: Node, name: String, located: Located) -> Result<Model> {
         walls::apply(&mut tree, &self.request.walls, &mut self.sink)?;
         let profiles = select::all_profiles(&tree);
+        let all_services = select::all_services(&tree);
         self.complete_services(&mut tree);
         self.select(&mut tree, &located)?;
         self.finish(&mut tree, &name, &located)?;
@@ -261,6 +264,7 @@ impl Loader<'_> {
             files: located.files,
             environment: located.environment,
             profiles,
+            all_services,
             variables: std::mem::take(&mut self.variables),
             notes: Vec::new(),
             sources: Sources::default(),

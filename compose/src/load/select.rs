@@ -15,6 +15,14 @@ pub(super) fn all_profiles(tree: &Node) -> Vec<String> {
     profiles.into_iter().collect()
 }
 
+/// Names of all services, in order.
+pub(super) fn all_services(tree: &Node) -> Vec<String> {
+    let services = tree.get("services").and_then(Node::as_map);
+    let mut names: Vec<String> = services.into_iter().flat_map(Map::keys).cloned().collect();
+    names.sort();
+    names
+}
+
 fn profiles(service: &Node) -> Vec<String> {
     texts(service, "profiles")
         .into_iter()

@@ -82,7 +82,7 @@ pub enum Ulimit {
 }
 
 /// How another service must be.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Condition {
     /// It was started.
@@ -92,6 +92,17 @@ pub enum Condition {
     ServiceHealthy,
     /// It ended with 0.
     ServiceCompletedSuccessfully,
+}
+
+impl Condition {
+    /// The word that files use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Condition::ServiceStarted => "service_started",
+            Condition::ServiceHealthy => "service_healthy",
+            Condition::ServiceCompletedSuccessfully => "service_completed_successfully",
+        }
+    }
 }
 
 /// What must be there before a service.

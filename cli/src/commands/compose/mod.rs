@@ -1,7 +1,35 @@
 //! `isola compose`
 
+mod attach;
 mod config;
+mod cp;
+mod create;
+mod down;
+mod each;
+mod exec;
+mod follow;
+mod images;
+mod logs;
+mod ls;
+mod port;
+mod ps;
+mod pull;
+mod push;
+mod restart;
+mod rm;
+mod run;
+mod scale;
+mod scope;
+mod start;
+mod stats;
+mod stop;
+mod teller;
+mod top;
+mod up;
 mod version;
+mod volumes;
+mod wait;
+mod work;
 
 use std::path::PathBuf;
 
@@ -26,9 +54,9 @@ pub(crate) struct Args {
 }
 
 const EXAMPLES: &str = "Examples:
-  isola compose config
-  isola compose -f compose.yaml -f debug.yaml config --services
-  isola compose --as db=vm,cache=container config";
+  isola compose up -d
+  isola compose --as db=vm,cache=container up --wait
+  isola compose -f compose.yaml -f debug.yaml config --services";
 
 /// Which project, and how it is read.
 #[derive(Debug, clap::Args)]
@@ -55,12 +83,69 @@ struct ProjectArgs {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Up(Box<up::Args>),
+    Down(down::Args),
+    Create(create::Args),
+    Start(start::Args),
+    Stop(stop::Args),
+    Restart(restart::Args),
+    Pause(each::PauseArgs),
+    Unpause(each::UnpauseArgs),
+    Kill(each::KillArgs),
+    Rm(rm::Args),
+    Scale(scale::Args),
+    Wait(wait::Args),
+
+    Exec(exec::Args),
+    Run(Box<run::Args>),
+    Attach(attach::Args),
+    Cp(cp::Args),
+
+    Ps(ps::Args),
+    Ls(ls::Args),
+    Logs(logs::Args),
+    Port(port::Args),
+    Top(top::Args),
+    Stats(stats::Args),
+    Images(images::Args),
+    Volumes(volumes::Args),
+
+    Pull(pull::Args),
+    Push(push::Args),
+
+    #[command(visible_alias = "convert")]
     Config(config::Args),
     Version(version::Args),
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<Exit> {
     match &args.verb {
+        Verb::Up(up) => up::run(up, &args.project, context),
+        Verb::Down(down) => down::run(down, &args.project, context),
+        Verb::Create(create) => create::run(create, &args.project, context),
+        Verb::Start(start) => start::run(start, &args.project, context),
+        Verb::Stop(stop) => stop::run(stop, &args.project, context),
+        Verb::Restart(restart) => restart::run(restart, &args.project, context),
+        Verb::Pause(pause) => each::pause(pause, &args.project, context),
+        Verb::Unpause(unpause) => each::unpause(unpause, &args.project, context),
+        Verb::Kill(kill) => each::kill(kill, &args.project, context),
+        Verb::Rm(rm) => rm::run(rm, &args.project, context),
+        Verb::Scale(scale) => scale::run(scale, &args.project, context),
+        Verb::Wait(wait) => wait::run(wait, &args.project, context),
+        Verb::Exec(exec) => exec::run(exec, &args.project, context),
+        Verb::Run(run) => run::run(run, &args.project, context),
+        Verb::Attach(attach) => attach::run(attach, &args.project, context),
+        Verb::Cp(cp) => cp::run(cp, &args.project, context),
+        Verb::Ps(ps) => ps::run(ps, &args.project, context),
+        Verb::Ls(ls) => ls::run(ls, context),
+        Verb::Logs(logs) => logs::run(logs, &args.project, context),
+        Verb::Port(port) => port::run(port, &args.project, context),
+        Verb::Top(top) => top::run(top, &args.project, context),
+        Verb::Stats(stats) => stats::run(stats, &args.project, context),
+        Verb::Images(images) => images::run(images, &args.project, context),
+        Verb::Volumes(volumes) => volumes::run(volumes, &args.project, context),
+        Verb::Pull(pull) => pull::run(pull, &args.project, context),
+        Verb::Push(push) => push::run(push, &args.project, context),
         Verb::Config(config) => config::run(config, &args.project, context),
         Verb::Version(args) => version::run(args),
     }
@@ -90,14 +175,19 @@ impl ProjectArgs {
 fn load(request: &Request, context: &Context) -> Result<Model> {
     match isola_compose::load(request, &Host) {
         Ok(model) => {
-            model
-                .notes
-                .iter()
-                .for_each(|note| remark(note, &model.sources));
+            tell_notes(&model);
             Ok(model)
         }
         Err(invalid) => Err(refuse(&invalid, context)),
     }
+}
+
+/// Warnings and notes of a project that can be used.
+fn tell_notes(model: &Model) {
+    model
+        .notes
+        .iter()
+        .for_each(|note| remark(note, &model.sources));
 }
 
 fn remark(diagnostic: &Diagnostic, sources: &Sources) {

@@ -1,0 +1,232 @@
+//! `isola compose run`
+
+use std::io::IsTerminal;
+
+use isola_compose::apply::{alone, one_off, store};
+use isola_compose::plan::{Plan, Present, Wish, up};
+use isola_compose::{Wanted, wanted};
+use isola_runtime::engine::{Instance, Launch};
+
+use super::ProjectArgs;
+use super::scope::Scope;
+use super::teller::Lines;
+use super::work::{self, How, Images, Pulls};
+use crate::context::Context;
+use crate::error::{Exit, Failure, Result};
+use crate::output::print_line;
+use crate::session::Session;
+use crate::terminal;
+
+/// Run a command once in an instance of its own, made like those of a service
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// Run in the background and print the id
+    #[arg(short, long)]
+    detach: bool,
+    /// Remove the instance when it has ended
+    #[arg(long)]
+    rm: bool,
+    /// Without a terminal, which it has by default where this command has one
+    #[arg(short = 'T', long = "no-tty", alias = "no-TTY")]
+    no_tty: bool,
+    /// Pass standard input on
+    #[arg(short, long, default_value_t = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set, value_name = "BOOL")]
+    interactive: bool,
+    /// Name of the instance
+    #[arg(long)]
+    name: Option<String>,
+    /// Leave services that it depends on alone
+    #[arg(long)]
+    no_deps: bool,
+    /// Program instead of the entry point
+    #[arg(long, value_name = "PROGRAM")]
+    entrypoint: Option<String>,
+    /// Variable NAME=VALUE, or NAME to pass the user's own on
+    #[arg(short, long, value_name = "VARIABLE")]
+    env: Vec<String>,
+    /// Label KEY=VALUE
+    #[arg(short, long, value_name = "LABEL")]
+    label: Vec<String>,
+    /// Name or number, with :GROUP if wanted
+    #[arg(short, long)]
+    user: Option<String>,
+    /// Working directory
+    #[arg(short, long, value_name = "DIR")]
+    workdir: Option<String>,
+    /// Further volume or folder
+    #[arg(short, long, value_name = "MOUNT")]
+    volume: Vec<String>,
+    /// Publish a port
+    #[arg(short, long, value_name = "PORT")]
+    publish: Vec<String>,
+    /// Publish the service's ports, too
+    #[arg(short = 'P', long)]
+    service_ports: bool,
+    /// Be known by the service's names
+    #[arg(long)]
+    use_aliases: bool,
+    /// Add a Linux capability
+    #[arg(long, value_name = "CAPABILITY")]
+    cap_add: Vec<String>,
+    /// Drop a Linux capability
+    #[arg(long, value_name = "CAPABILITY")]
+    cap_drop: Vec<String>,
+    /// When images are fetched: always, missing, never, or as each service says
+    #[arg(long, value_name = "WHEN", value_parser = ["always", "missing", "never", "policy"])]
+    pull: Option<String>,
+    /// Show no progress of pulls
+    #[arg(long)]
+    quiet_pull: bool,
+    /// Remove instances of services that the file does not have
+    #[arg(long)]
+    remove_orphans: bool,
+    /// Service, then the command and its arguments instead of the service's own
+    #[arg(required = true, trailing_var_arg = true, num_args = 1.., value_name = "SERVICE")]
+    words: Vec<String>,
+}
+
+const EXAMPLES: &str = "Examples:
+  isola compose run --rm web sh
+  isola compose run --no-deps -e DEBUG=1 worker ./migrate
+  echo 'select 1' | isola compose run --rm -T db psql -h db";
+
+pub(super) fn run(args: &Args, project: &ProjectArgs, context: &Context) -> Result<Exit> {
+    let service = &args.words[0];
+    let scope = Scope::of_file(project, std::slice::from_ref(service), context)?;
+    let (model, file) = scope.file()?;
+    let store = store(context.engine()?, &scope.name);
+    let wanted = args.adjust(wanted(model, file, service, 1, &store)?);
+    terminal::require(wanted.options.tty && !args.detach, false)?;
+    let only = |name: &str| !args.no_deps || name == service;
+    let pulls = Pulls {
+        when: args.pull.as_deref(),
+        quiet: args.quiet_pull,
+    };
+    let images = work::images(context, file, &only, pulls)?;
+    args.dependencies(&scope, &images, context)?;
+    let name = match &args.name {
+        Some(name) => name.clone(),
+        None => {
+            let id = isola_runtime::state::new_id()?;
+            format!("{}-{service}-run-{}", scope.name, &id[..12])
+        }
+    };
+    let teller = Lines::new(true);
+    let instance = work::with_world(
+        context,
+        &scope,
+        &images,
+        &How::default(),
+        &teller,
+        |world| one_off(world, service, wanted, &name),
+    )??;
+    args.start(&instance, context)
+}
+
+impl Args {
+    /// The service's instance as this command wants it.
+    fn adjust(&self, mut wanted: Wanted) -> Wanted {
+        let (publish, networks) = (
+            wanted.options.publish.clone(),
+            wanted.options.network.clone(),
+        );
+        alone(&mut wanted);
+        let options = &mut wanted.options;
+        if self.service_ports {
+            options.publish = publish;
+        }
+        if self.use_aliases {
+            options.network = networks;
+        }
+        if let Some(program) = &self.entrypoint {
+            options.entrypoint = Some(vec![program.clone()]);
+            options.args.clear();
+        }
+        if self.words.len() > 1 {
+            options.args = self.words[1..].to_vec();
+            wanted.no_command = false;
+        }
+        options.env.extend(self.env.iter().cloned());
+        options.label.extend(self.label.iter().cloned());
+        options.volume.extend(self.volume.iter().cloned());
+        options.publish.extend(self.publish.iter().cloned());
+        options.cap_add.extend(self.cap_add.iter().cloned());
+        options.cap_drop.extend(self.cap_drop.iter().cloned());
+        options.user = self.user.clone().or_else(|| options.user.take());
+        options.workdir = self.workdir.clone().or_else(|| options.workdir.take());
+        options.rm = self.rm;
+        options.interactive = self.interactive && !self.detach;
+        let terminal = terminal::is_input() && std::io::stdout().is_terminal();
+        options.tty = terminal && !self.no_tty && !self.detach;
+        wanted
+    }
+
+    /// Starts what the service depends on and waits for it.
+    fn dependencies(&self, scope: &Scope, images: &Images, context: &Context) -> Result<()> {
+        let (model, project) = scope.file()?;
+        let name = &self.words[0];
+        let mut plan = Plan::default();
+        let mut needs = Plan::default();
+        if !self.no_deps || self.remove_orphans {
+            let mut others = project.clone();
+            let service = others.services.remove(name);
+            if self.no_deps {
+                others.services.clear();
+            }
+            let ids = images
+                .iter()
+                .map(|(name, image)| (name.clone(), image.id.to_string()));
+            let present = Present {
+                images: ids.collect(),
+                ..scope.present(context)?
+            };
+            let wish = Wish {
+                remove_orphans: self.remove_orphans,
+                ..Wish::default()
+            };
+            plan = up(model, &others, &present, &wish);
+            if let Some(service) = service.filter(|_| !self.no_deps) {
+                needs = Plan::wait_for_needs(&service);
+            }
+        }
+        // Its own networks and volumes may be used by it alone.
+        let present = scope.present(context)?;
+        plan.add_resources_of(project, name, &present);
+        work::carry_out(context, scope, &plan, images, &How::default())?;
+        work::carry_out(context, scope, &needs, images, &How::default())
+    }
+
+    fn start(&self, instance: &Instance, context: &Context) -> Result<Exit> {
+        let engine = context.engine()?;
+        let workload = &instance.record.workload;
+        let launch = Launch {
+            attach: !self.detach,
+            stdin: workload.stdin_open,
+            size: workload.tty.then(terminal::size).flatten(),
+        };
+        let (mut control, channel) = engine.start(instance, launch).map_err(|error| {
+            if workload.auto_remove {
+                // What can't be removed is found by `rm` and `down`.
+                let _ = engine.remove(instance, true);
+            }
+            Failure::from(error).of_run()
+        })?;
+        context.notices(&control);
+        if self.detach {
+            print_line(&instance.record.id)?;
+            return Ok(Exit::OK);
+        }
+        let session = Session {
+            channel,
+            tty: workload.tty,
+            stdin: workload.stdin_open,
+            stdout: true,
+            stderr: true,
+            sig_proxy: true,
+            detach_keys: context.detach_keys(None)?,
+            name: instance.record.name.clone(),
+        };
+        session.run(&mut control).map(|end| end.exit())
+    }
+}

@@ -1,0 +1,395 @@
+//! `isola compose up`
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use isola_compose::apply::store;
+use isola_compose::plan::{Plan, Present, Recreate, Wish, up};
+use jiff::Timestamp;
+
+use super::ProjectArgs;
+use super::follow::{Abort, Follow, Look};
+use super::scope::Scope;
+use super::work::{self, How, Images, Pulls};
+use crate::confirm::confirm;
+use crate::context::Context;
+use crate::error::{Code, Exit, Failure, Result};
+
+/// Create and start the services of a project
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// Run in the background
+    #[arg(short, long, conflicts_with_all = ["abort_on_container_exit", "abort_on_container_failure", "exit_code_from"])]
+    detach: bool,
+    /// Wait until all run, or are healthy where they have a check; implies --detach
+    #[arg(long)]
+    wait: bool,
+    /// Seconds that --wait waits at most
+    #[arg(long, value_name = "SECONDS", requires = "wait")]
+    wait_timeout: Option<u64>,
+    /// Create, but do not start
+    #[arg(long, conflicts_with = "wait")]
+    no_start: bool,
+    /// Stop all when one ends
+    #[arg(long)]
+    abort_on_container_exit: bool,
+    /// Stop all when one ends with an error
+    #[arg(long, conflicts_with = "abort_on_container_exit")]
+    abort_on_container_failure: bool,
+    /// End with the exit code of this service; implies --abort-on-container-exit
+    #[arg(long, value_name = "SERVICE")]
+    exit_code_from: Option<String>,
+    /// Show the output of these services only
+    #[arg(long, value_name = "SERVICE")]
+    attach: Vec<String>,
+    /// Do not show the output of these services
+    #[arg(long, value_name = "SERVICE")]
+    no_attach: Vec<String>,
+    /// Show the output of dependencies, too
+    #[arg(long)]
+    attach_dependencies: bool,
+    /// Leave the names of services out of the output
+    #[arg(long)]
+    no_log_prefix: bool,
+    /// Show when each line was written
+    #[arg(long)]
+    timestamps: bool,
+    #[command(flatten)]
+    make: MakeArgs,
+}
+
+/// Flags that `up` and `create` share.
+#[derive(Debug, clap::Args)]
+pub(super) struct MakeArgs {
+    /// Number of instances of a service
+    #[arg(long, value_name = "SERVICE=NUMBER")]
+    pub(super) scale: Vec<String>,
+    /// Make instances anew even if nothing has changed
+    #[arg(long, conflicts_with = "no_recreate")]
+    force_recreate: bool,
+    /// Leave instances as they are even if something has changed
+    #[arg(long)]
+    no_recreate: bool,
+    /// Make dependencies anew, too
+    #[arg(long, conflicts_with = "no_recreate")]
+    always_recreate_deps: bool,
+    /// Leave services that others depend on alone
+    #[arg(long)]
+    no_deps: bool,
+    /// Remove instances of services that the file does not have
+    #[arg(long)]
+    remove_orphans: bool,
+    /// New instances do not take unnamed volumes over
+    #[arg(short = 'V', long)]
+    renew_anon_volumes: bool,
+    /// When images are fetched: always, missing, never, or as each service says
+    #[arg(long, value_name = "WHEN", value_parser = ["always", "missing", "never", "policy"])]
+    pull: Option<String>,
+    /// Show no progress of pulls
+    #[arg(long)]
+    quiet_pull: bool,
+    /// Seconds until SIGKILL instead of the services' own, for what is stopped
+    #[arg(short, long, value_name = "SECONDS")]
+    timeout: Option<u64>,
+    /// Replace volumes whose configuration has changed without asking
+    #[arg(short, long)]
+    yes: bool,
+    /// Show what would be done, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Services; all, if none is given
+    pub(super) services: Vec<String>,
+}
+
+const EXAMPLES: &str = "Examples:
+  isola compose up -d
+  isola compose --as vm up --wait --wait-timeout 60
+  isola compose up --scale worker=3 --remove-orphans";
+
+pub(super) fn run(args: &Args, project: &ProjectArgs, context: &Context) -> Result<Exit> {
+    let scope = args.make.scope(project, context)?;
+    for name in args
+        .attach
+        .iter()
+        .chain(&args.no_attach)
+        .chain(&args.exit_code_from)
+    {
+        known(&scope, name)?;
+    }
+    let began = Timestamp::now();
+    let ready = args
+        .make
+        .prepare(&scope, args.no_start, args.wait, context)?;
+    if args.make.dry_run {
+        work::show(&ready.plan)?;
+        return Ok(Exit::OK);
+    }
+    let limit = args.wait_timeout.map(Duration::from_secs);
+    let how = How {
+        deadline: limit.and_then(|limit| Instant::now().checked_add(limit)),
+        ..args.make.how()
+    };
+    work::carry_out(context, &scope, &ready.plan, &ready.images, &how)?;
+    if args.detach || args.wait || args.no_start {
+        return Ok(Exit::OK);
+    }
+    args.attach_to(&scope, began, &how, context)
+}
+
+fn known(scope: &Scope, name: &str) -> Result<()> {
+    let (_, project) = scope.file()?;
+    match project.services.contains_key(name) {
+        true => Ok(()),
+        false => Err(Failure::new(
+            Code::ComposeFile,
+            format!("no such service: {name}"),
+        )),
+    }
+}
+
+/// A plan with the images that it needs.
+pub(super) struct Ready {
+    pub(super) plan: Plan,
+    pub(super) images: Images,
+}
+
+impl MakeArgs {
+    pub(super) fn scope(&self, project: &ProjectArgs, context: &Context) -> Result<Scope> {
+        Scope::of_file(project, &self.services, context)
+    }
+
+    /// For `scale`.
+    pub(super) fn scaling(services: Vec<String>, scale: Vec<String>, no_deps: bool) -> MakeArgs {
+        MakeArgs {
+            scale,
+            force_recreate: false,
+            no_recreate: false,
+            always_recreate_deps: false,
+            no_deps,
+            remove_orphans: false,
+            renew_anon_volumes: false,
+            pull: None,
+            quiet_pull: false,
+            timeout: None,
+            yes: false,
+            dry_run: false,
+            services,
+        }
+    }
+
+    pub(super) fn is_dry(&self) -> bool {
+        self.dry_run
+    }
+
+    pub(super) fn how(&self) -> How {
+        How {
+            renew_volumes: self.renew_anon_volumes,
+            timeout: self.timeout,
+            ..How::default()
+        }
+    }
+
+    /// Fetches images and plans.
+    pub(super) fn prepare(
+        &self,
+        scope: &Scope,
+        no_start: bool,
+        wait: bool,
+        context: &Context,
+    ) -> Result<Ready> {
+        let (model, project) = scope.file()?;
+        // What can't be had is refused before anything is fetched or made.
+        work::check_services(model, project, &store(context.engine()?, &scope.name))?;
+        let mut wish = self.wish(scope, no_start, wait)?;
+        let meant = |name: &str| {
+            !self.no_deps || self.services.is_empty() || self.services.iter().any(|it| it == name)
+        };
+        let pulls = Pulls {
+            when: self.pull.as_deref(),
+            quiet: self.quiet_pull,
+        };
+        let images = work::images(context, project, &meant, pulls)?;
+        let ids = images
+            .iter()
+            .map(|(name, image)| (name.clone(), image.id.to_string()));
+        let present = Present {
+            images: ids.collect(),
+            ..scope.present(context)?
+        };
+        external(project, &present)?;
+        let mut plan = up(model, project, &present, &wish);
+        if !plan.outdated_volumes.is_empty() && !self.dry_run {
+            let names = plan.outdated_volumes.join(", ");
+            let text = format!(
+                "The configuration of {names} has changed. To make it anew, all that it holds is removed."
+            );
+            if self.yes
+                || std::io::IsTerminal::is_terminal(&std::io::stdin())
+                    && confirm(false, &text).is_ok()
+            {
+                wish.replace_volumes = true;
+                plan = up(model, project, &present, &wish);
+            } else {
+                eprintln!("warning: the configuration of {names} has changed; it stays as it is");
+                eprintln!("hint: --yes makes it anew, without what it holds");
+            }
+        }
+        if !scope.says("COMPOSE_IGNORE_ORPHANS") {
+            work::tell_orphans(&plan);
+        }
+        Ok(Ready { plan, images })
+    }
+
+    fn wish(&self, scope: &Scope, no_start: bool, wait: bool) -> Result<Wish> {
+        let recreate = match (self.force_recreate, self.no_recreate) {
+            (true, _) => Recreate::Always,
+            (_, true) => Recreate::Never,
+            _ => Recreate::Changed,
+        };
+        let recreate_dependencies = match (self.always_recreate_deps, self.no_recreate) {
+            (true, _) => Recreate::Always,
+            (_, true) => Recreate::Never,
+            _ => Recreate::Changed,
+        };
+        Ok(Wish {
+            services: self.services.clone(),
+            no_deps: self.no_deps,
+            recreate,
+            recreate_dependencies,
+            scale: scales(scope, &self.scale)?,
+            no_start,
+            remove_orphans: self.remove_orphans || scope.says("COMPOSE_REMOVE_ORPHANS"),
+            renew_volumes: self.renew_anon_volumes,
+            wait,
+            replace_volumes: false,
+        })
+    }
+}
+
+/// `SERVICE=NUMBER` each.
+pub(super) fn scales(scope: &Scope, texts: &[String]) -> Result<BTreeMap<String, u32>> {
+    let mut scales = BTreeMap::new();
+    for text in texts {
+        let parsed = text
+            .split_once('=')
+            .and_then(|(name, number)| Some((name, number.parse::<u32>().ok()?)));
+        let Some((name, number)) = parsed else {
+            let message = format!("{text:?} is not of the form SERVICE=NUMBER");
+            return Err(Failure::new(Code::Usage, message).exit(1));
+        };
+        known(scope, name)?;
+        let (_, project) = scope.file()?;
+        let own = project
+            .services
+            .get(name)
+            .and_then(|service| service.container_name.as_ref());
+        if let (Some(own), true) = (own, number > 1) {
+            let message = format!(
+                "services.{name}: several instances can't share the container_name {own:?}"
+            );
+            return Err(Failure::new(Code::ComposeFile, message)
+                .hint("take it away: instances are then numbered"));
+        }
+        scales.insert(name.to_owned(), number);
+    }
+    Ok(scales)
+}
+
+/// Networks and volumes that others make must be there.
+fn external(project: &isola_compose::project::Project, present: &Present) -> Result<()> {
+    for (key, network) in project.networks.iter().filter(|(_, it)| it.external) {
+        if !present.networks.contains_key(&network.name) && network.name != isola_net::DEFAULT {
+            let message = format!(
+                "networks.{key}: the external network {} is not there",
+                network.name
+            );
+            return Err(Failure::new(Code::NoNetwork, message)
+                .hint(format!("`isola network create {}` makes it", network.name)));
+        }
+    }
+    for (key, volume) in project.volumes.iter().filter(|(_, it)| it.external) {
+        if !present.volumes.contains_key(&volume.name) {
+            let message = format!(
+                "volumes.{key}: the external volume {} is not there",
+                volume.name
+            );
+            return Err(Failure::new(Code::NoVolume, message)
+                .hint(format!("`isola volume create {}` makes it", volume.name)));
+        }
+    }
+    for (section, objects) in [("secrets", &project.secrets), ("configs", &project.configs)] {
+        if let Some((key, _)) = objects.iter().find(|(_, it)| it.external) {
+            let message = format!("{section}.{key}: external {section} are not supported");
+            return Err(Failure::new(Code::Unsupported, message)
+                .hint("give it by file, environment or content"));
+        }
+    }
+    Ok(())
+}
+
+impl Args {
+    /// Shows what the services write until they have ended or the user has enough;
+    /// then they are stopped.
+    fn attach_to(
+        &self,
+        scope: &Scope,
+        began: Timestamp,
+        how: &How,
+        context: &Context,
+    ) -> Result<Exit> {
+        let (_, project) = scope.file()?;
+        let named =
+            |name: &str| scope.services.is_empty() || scope.services.iter().any(|it| it == name);
+        let shown: BTreeSet<String> = project
+            .services
+            .iter()
+            .filter(|(name, service)| {
+                let chosen = self.attach.is_empty() || self.attach.contains(name);
+                let own = service.attach.unwrap_or(true) || self.attach.contains(name);
+                chosen
+                    && own
+                    && !self.no_attach.contains(name)
+                    && (named(name) || self.attach_dependencies || self.attach.contains(name))
+            })
+            .map(|(name, _)| name.clone())
+            .collect();
+        let abort = match (
+            self.abort_on_container_exit || self.exit_code_from.is_some(),
+            self.abort_on_container_failure,
+        ) {
+            (true, _) => Abort::OnExit,
+            (_, true) => Abort::OnFailure,
+            _ => Abort::Never,
+        };
+        let look = Look {
+            since: Some(began),
+            timestamps: self.timestamps,
+            no_prefix: self.no_log_prefix,
+            ..Look::default()
+        };
+        let instances: Vec<_> = scope.present(context)?.instances;
+        let instances = instances
+            .into_iter()
+            .filter(|here| !here.one_off && project.services.contains_key(&here.service));
+        let mut follow = Follow::new(context, look)?;
+        for here in instances {
+            follow.add(&here, shown.contains(&here.service), true)?;
+        }
+        let end = follow.until_end(abort)?;
+        if end.is_wanted() {
+            eprintln!("Stopping...");
+            let removal = super::stop::stop_plan(scope, context)?;
+            let quiet = How { ..*how };
+            work::carry_out(context, scope, &removal, &Images::new(), &quiet)?;
+            follow.rest()?;
+        }
+        match &self.exit_code_from {
+            Some(service) => {
+                let instance = scope.one(service, None, context)?;
+                Ok(Exit::of(instance.status.exit_code.unwrap_or(0)))
+            }
+            None => Ok(end.exit()),
+        }
+    }
+}

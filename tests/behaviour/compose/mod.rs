@@ -1,0 +1,95 @@
+//! Stacks from compose files: `isola compose` as a user of Docker Compose knows it.
+//! Each behaviour runs with all services behind one wall; `mixed` has both.
+
+use std::path::PathBuf;
+
+use isola_tests::{Env, Output, Running};
+
+pub(crate) mod changes;
+pub(crate) mod files;
+pub(crate) mod order;
+pub(crate) mod single;
+pub(crate) mod stack;
+
+/// A compose file in a folder of its own.
+pub(crate) struct Stack<'a> {
+    env: &'a Env,
+    folder: PathBuf,
+}
+
+impl<'a> Stack<'a> {
+    /// The folder is called `proj`, so the project is.
+    pub(crate) fn new(env: &'a Env, text: &str) -> Stack<'a> {
+        let folder = env.files().join("proj");
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let stack = Stack { env, folder };
+        stack.write(text);
+        stack
+    }
+
+    /// Replaces the file.
+    pub(crate) fn write(&self, text: &str) {
+        self.put("compose.yaml", text);
+    }
+
+    /// Writes another file beside it.
+    pub(crate) fn put(&self, name: &str, text: &str) {
+        std::fs::write(self.folder.join(name), text).expect("a file");
+    }
+
+    fn words<'w>(&self, words: &[&'w str]) -> Vec<String> {
+        let file = self.folder.join("compose.yaml");
+        let first = [
+            "compose".to_owned(),
+            "-f".to_owned(),
+            file.to_string_lossy().into_owned(),
+        ];
+        first
+            .into_iter()
+            .chain(words.iter().map(|word: &&'w str| (*word).to_owned()))
+            .collect()
+    }
+
+    /// Runs a verb to its end.
+    pub(crate) fn run(&self, words: &[&str]) -> Output {
+        self.env.isola(self.words(words))
+    }
+
+    /// The same with something on standard input.
+    pub(crate) fn run_with(&self, words: &[&str], input: &[u8]) -> Output {
+        self.env.isola_with(self.words(words), input)
+    }
+
+    /// Starts a verb and goes on.
+    pub(crate) fn start(&self, words: &[&str]) -> Running {
+        self.env.start(self.words(words))
+    }
+
+    /// The ids of the project's instances, running or not, in order.
+    pub(crate) fn ids(&self, services: &[&str]) -> Vec<String> {
+        let words = [&["ps", "-aq"], services].concat();
+        let text = self.run(&words).ok().stdout;
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// Names and states of the project's instances.
+    pub(crate) fn states(&self) -> Vec<String> {
+        let words = ["ps", "-a", "--format", "{{.Name}} {{.State}}"];
+        self.run(&words)
+            .ok()
+            .stdout
+            .lines()
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// What a service wrote, without names in front.
+    pub(crate) fn logs(&self, service: &str) -> String {
+        self.run(&["logs", "--no-log-prefix", service]).ok().stdout
+    }
+
+    /// Takes all of it away.
+    pub(crate) fn down(&self) {
+        self.run(&["down", "-v", "-t", "1"]).ok();
+    }
+}
