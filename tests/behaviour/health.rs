@@ -71,7 +71,9 @@ fn a_check_decides_and_changes_its_mind(env: &Env) {
     env.isola(["stop", "-t", "1", "aa"]).ok();
     assert_eq!(ps("health=unhealthy"), "");
     env.isola(["start", "aa"]).ok();
-    assert!(env.isola(["ps"]).ok().stdout.contains("health: "));
+    // A new run begins without a verdict, and soon has one again.
+    until(env, "aa", STATUS, "unhealthy");
+    assert!(ps("health=unhealthy").contains("(unhealthy)"));
 }
 
 fn an_images_check_is_used_unless_told_not_to(env: &Env) {
