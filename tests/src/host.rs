@@ -55,6 +55,9 @@ impl Host {
             resolvers: Mutex::default(),
             before: Mutex::default(),
         };
+        // The kernel gives a namespace's number again: these are of one that is gone,
+        // whose test was killed.
+        let _ = std::fs::remove_dir_all(host.reservations());
         *host.before.lock().expect("a lock") = host.picture();
         host
     }
