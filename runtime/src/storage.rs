@@ -28,6 +28,8 @@ pub enum Source {
         path: PathBuf,
         /// Nothing is to be written to it.
         readonly: bool,
+        /// A guest may be a second behind what is changed here.
+        cached: bool,
         /// Keeps `path` valid when it leads through a descriptor.
         keep: Option<Subpath>,
     },
@@ -71,8 +73,9 @@ impl Storage {
                     source,
                     readonly,
                     create_source,
+                    cached,
                     ..
-                } => folder_of_host(source, *create_source, *readonly)?,
+                } => folder_of_host(source, *create_source, (*readonly, *cached))?,
                 UserMount::Volume { .. } => {
                     storage.volume(volumes, record, files, own_kernel, mount)?
                 }
@@ -101,6 +104,7 @@ impl Storage {
             readonly,
             nocopy,
             subpath: inside,
+            cached,
             ..
         } = mount
         else {
@@ -125,7 +129,9 @@ impl Storage {
             fill(&held, record, files, target)?;
         }
         let source = match held.data() {
-            Data::Folder(path) => self.part(&held, path.clone(), inside.as_deref(), *readonly)?,
+            Data::Folder(path) => {
+                self.part(&held, path.clone(), inside.as_deref(), (*readonly, *cached))?
+            }
             Data::Disk {
                 exclusive: true, ..
             } => {
@@ -145,7 +151,7 @@ impl Storage {
                 let folder = image.with_file_name("_data");
                 held.mount(&folder, false)?;
                 self.mounted.push(folder.clone());
-                self.part(&held, folder, inside.as_deref(), *readonly)?
+                self.part(&held, folder, inside.as_deref(), (*readonly, *cached))?
             }
         };
         self.held.push(held);
@@ -158,7 +164,7 @@ impl Storage {
         held: &Held,
         folder: PathBuf,
         inside: Option<&str>,
-        readonly: bool,
+        (readonly, cached): (bool, bool),
     ) -> Result<Source> {
         let Some(inside) = inside else {
             // Also says so when the folder that it stands for is gone.
@@ -166,6 +172,7 @@ impl Storage {
             return Ok(Source::Path {
                 path: folder,
                 readonly,
+                cached,
                 keep: None,
             });
         };
@@ -174,6 +181,7 @@ impl Storage {
         Ok(Source::Path {
             path: part.path(),
             readonly,
+            cached,
             keep: Some(part),
         })
     }
@@ -194,7 +202,7 @@ impl Drop for Storage {
 }
 
 /// A bind mount's source; `-v` makes an absent one, as Docker does.
-fn folder_of_host(source: &str, create: bool, readonly: bool) -> Result<Source> {
+fn folder_of_host(source: &str, create: bool, (readonly, cached): (bool, bool)) -> Result<Source> {
     let path = PathBuf::from(source);
     match std::fs::metadata(&path) {
         Ok(_) => {}
@@ -207,6 +215,7 @@ fn folder_of_host(source: &str, create: bool, readonly: bool) -> Result<Source> 
     Ok(Source::Path {
         path,
         readonly,
+        cached,
         keep: None,
     })
 }

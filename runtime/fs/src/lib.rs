@@ -10,8 +10,11 @@
 //!
 //! # Coherence
 //! A container and a guest may use a folder at the same time. Names and attributes
-//! are asked for each time, every read checks whether the file changed, and pages
-//! are kept over an open only if it did not. Writes go to the host at once.
+//! are asked for each time. Reads and writes come as they are (FOPEN_DIRECT_IO), by the
+//! guest's page cache; mappings are made of pages that are kept over an open only if
+//! the file did not change. A guest's kernel before Linux 6.6 can't map such files for
+//! sharing; its reads go through its pages, and each checks whether the file changed.
+//! Writes go to the host at once.
 //! Shares named in [`Options::cached`] allow the guest to be a second behind.
 //!
 //! # Threads

@@ -1,4 +1,4 @@
-//! FUSE's messages as they lie in memory: protocol 7.38 of Linux's
+//! FUSE's messages as they lie in memory: protocol 7.39 of Linux's
 //! `include/uapi/linux/fuse.h`, in the byte order of the machine.
 
 #![allow(missing_docs)]
@@ -8,7 +8,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// Major version of the protocol.
 pub const MAJOR: u32 = 7;
 /// Minor version that is answered.
-pub const MINOR: u32 = 38;
+pub const MINOR: u32 = 39;
 /// Oldest minor version that is served (Linux 5.4).
 pub const OLDEST_MINOR: u32 = 31;
 /// Node number of the root.
@@ -44,6 +44,8 @@ messages! {
     AttrOut { attr_valid: u64, attr_valid_nsec: u32, dummy: u32, attr: Attr, }
     /// `fuse_init_in` up to what every served version has.
     InitIn { major: u32, minor: u32, max_readahead: u32, flags: u32, }
+    /// What `fuse_init_in` has behind that since 7.36.
+    InitMore { flags2: u32, }
     /// `fuse_init_out`
     InitOut {
         major: u32, minor: u32, max_readahead: u32, flags: u32, max_background: u16,
@@ -191,6 +193,8 @@ pub mod init {
     pub const SUBMOUNTS: u64 = 1 << 27;
     pub const HANDLE_KILLPRIV_V2: u64 = 1 << 28;
     pub const SETXATTR_EXT: u64 = 1 << 29;
+    pub const INIT_EXT: u64 = 1 << 30;
+    pub const DIRECT_IO_ALLOW_MMAP: u64 = 1 << 36;
 }
 
 /// Flags of messages.
@@ -210,8 +214,12 @@ pub mod flag {
     pub const KILL_SUIDGID: u32 = 1 << 11;
     /// OPEN: the caller may not keep suid and sgid bits.
     pub const OPEN_KILL_SUIDGID: u32 = 1 << 0;
+    /// Answer to OPEN: reads and writes go by the page cache.
+    pub const DIRECT_IO: u32 = 1 << 0;
     /// Answer to OPEN: cached pages are still good.
     pub const KEEP_CACHE: u32 = 1 << 1;
+    /// Answer to OPEN, with DIRECT_IO: several may write at once.
+    pub const PARALLEL_DIRECT_WRITES: u32 = 1 << 6;
     /// WRITE: from the page cache, possibly through another file's handle.
     pub const WRITE_CACHE: u32 = 1 << 0;
     pub const WRITE_KILL_SUIDGID: u32 = 1 << 2;

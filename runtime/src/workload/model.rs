@@ -156,6 +156,9 @@ pub enum UserMount {
         propagation: String,
         /// Show submounts too; `readonly` then holds for them as well.
         recursive: bool,
+        /// A guest may be a second behind what the host changes, and so read faster.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        cached: bool,
     },
     /// A named volume.
     Volume {
@@ -175,6 +178,9 @@ pub enum UserMount {
         options: BTreeMap<String, String>,
         /// Labels (`volume-label`) for when it has to be made.
         labels: BTreeMap<String, String>,
+        /// A guest may be a second behind what the host changes, and so read faster.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        cached: bool,
     },
     /// A tmpfs.
     Tmpfs {

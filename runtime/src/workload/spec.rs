@@ -223,6 +223,7 @@ fn user_mount(mount: &UserMount, found: Option<&str>) -> Mount {
             propagation,
             recursive,
             create_source: _,
+            cached: _,
         } => bind(&source, target, readonly, recursive, propagation, false),
         UserMount::Volume {
             name,

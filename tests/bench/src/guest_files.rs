@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use isola_kernel::BootFiles;
 
 use crate::Result;
-use crate::inside::{BIG, SMALL};
+use crate::inside::{BIG, SMALL, WRITTEN};
 use crate::machines::{self, Device, Machine};
 use crate::monitor::pass;
 use crate::pairs::each;
@@ -24,6 +24,7 @@ const BYTES: usize = 64 << 20;
 pub(crate) fn run(programs: &Programs, rounds: u32) -> Result<Vec<Row>> {
     let what = [
         "virtio-fs: read 64 MiB".to_owned(),
+        format!("virtio-fs: write {} MiB", WRITTEN >> 20),
         format!("virtio-fs: create {SMALL} files"),
         format!("virtio-fs: stat {SMALL} files"),
         format!("virtio-fs: unlink {SMALL} files"),
@@ -104,7 +105,9 @@ fn steps(mut machine: Machine) -> Result<Vec<f64>> {
         if word == "done" {
             return Ok(times);
         }
-        times.push((now - before).as_secs_f64() * 1e3);
+        if word != "begin" {
+            times.push((now - before).as_secs_f64() * 1e3);
+        }
         before = now;
     }
 }

@@ -25,6 +25,9 @@ pub(crate) const BIG: &str = "big";
 /// Files that are made, looked at and removed.
 pub(crate) const SMALL: usize = 300;
 
+/// Bytes that are written to a new file, in pieces of [`CHUNK`].
+pub(crate) const WRITTEN: usize = 64 << 20;
+
 const CHUNK: usize = 128 << 10;
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -184,7 +187,17 @@ fn files() -> Result<()> {
     let mut buffer = vec![0; CHUNK];
     while file.read(&mut buffer)? > 0 {}
     say("read");
+    let buffer = vec![0x5a; CHUNK];
+    let out = format!("{folder}/out");
+    let mut file = File::create(&out)?;
+    for _ in 0..WRITTEN / CHUNK {
+        file.write_all(&buffer)?;
+    }
+    drop(file);
+    say("write");
+    fs::remove_file(out)?;
     fs::create_dir(format!("{folder}/small"))?;
+    say("begin");
     for number in 0..SMALL {
         fs::write(path(number), b"a hundred bytes or so")?;
     }

@@ -81,6 +81,8 @@ impl Machine {
         let mut command = Command::new("qemu-system-x86_64");
         command
             .args(["-accel", "kvm", "-cpu", "host", "-smp", "1"])
+            // virtiofsd serves no legacy devices.
+            .args(["-global", "virtio-mmio.force-legacy=false"])
             .args(["-m", &MEMORY_MIB.to_string(), "-nodefaults"])
             .args(["-no-user-config", "-display", "none", "-no-reboot"])
             .args(["-chardev", "stdio,id=out,signal=off"])
@@ -94,21 +96,14 @@ impl Machine {
                 let mac: Vec<_> = MAC.iter().map(|byte| format!("{byte:02x}")).collect();
                 let tap = format!("tap,id=net,fd={},vhost=off", pass(tap)?);
                 let device = format!("virtio-net-device,netdev=net,mac={}", mac.join(":"));
-                command.args([
-                    "-M",
-                    "microvm,acpi=off",
-                    "-netdev",
-                    &tap,
-                    "-device",
-                    &device,
-                ]);
+                command.args(["-M", "microvm,acpi=on", "-netdev", &tap, "-device", &device]);
             }
             Device::FilesAt(path) => {
                 let memory = format!("memory-backend-memfd,id=mem,size={MEMORY_MIB}M,share=on");
                 command
                     .args([
                         "-M",
-                        "microvm,acpi=off,memory-backend=mem",
+                        "microvm,acpi=on,memory-backend=mem",
                         "-object",
                         &memory,
                     ])
@@ -163,7 +158,7 @@ impl Machine {
             if let Some(why) = word.strip_prefix("failed ") {
                 return Err(format!("in the guest: {why}").into());
             }
-            let known = ["begin", "read", "create", "stat", "unlink", "done"];
+            let known = ["begin", "read", "write", "create", "stat", "unlink", "done"];
             if known.contains(&word) {
                 return Ok((word.to_owned(), now));
             }

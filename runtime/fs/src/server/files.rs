@@ -15,7 +15,7 @@ use crate::node::{Node, Version, lock, open_beneath, stat_fd};
 use crate::sys;
 use crate::wire::{
     CopyFileRangeIn, CreateIn, CreateOut, FallocateIn, FlushIn, FsyncIn, LseekIn, LseekOut, OpenIn,
-    OpenOut, ReadIn, ReleaseIn, WriteIn, WriteOut, flag,
+    OpenOut, ReadIn, ReleaseIn, WriteIn, WriteOut, flag, init,
 };
 
 /// Flags of open(2) that a guest may choose for the host's file. O_DIRECT is left to
@@ -28,6 +28,8 @@ const OPEN_FLAGS: OFlags = OFlags::RWMODE
 /// Time that must have passed since a change before a later one is sure to get
 /// another time: clocks of file systems tick every few milliseconds.
 const SETTLED: Duration = Duration::from_millis(100);
+/// Mode of files that may be executed.
+const PROGRAM: u16 = 0o111;
 /// Most bytes of one copy_file_range: the answer has 32 bits.
 const MAX_COPY: u64 = 1 << 30;
 
@@ -129,11 +131,13 @@ impl Server {
         flags: u32,
         stat: &Statx,
     ) -> Result<(), Errno> {
-        let open_flags = if keep_cache(&node, stat) {
-            flag::KEEP_CACHE
-        } else {
-            0
-        };
+        let mut open_flags = 0;
+        if keep_cache(&node, stat) {
+            open_flags |= flag::KEEP_CACHE;
+        }
+        if self.agreed(init::DIRECT_IO_ALLOW_MMAP) && goes_direct(&node, stat) {
+            open_flags |= flag::DIRECT_IO | flag::PARALLEL_DIRECT_WRITES;
+        }
         let append = OFlags::from_bits_retain(flags).contains(OFlags::APPEND);
         let added = self.handles.add(Handle::new(file, node.clone(), append));
         let fh = added.inspect_err(|_| {
@@ -268,6 +272,15 @@ impl Server {
             padding: 0,
         })
     }
+}
+
+/// Whether reads and writes of an open file come here as they are. Where the guest may
+/// remember nothing, it would ask before each read whether its pages are still good,
+/// and copy all data through them: one question is enough, whose answer is the data.
+/// Programs are mapped rather than read, and a mapping of such a file begins with
+/// empty pages each time; they keep theirs.
+fn goes_direct(node: &Node, stat: &Statx) -> bool {
+    node.patience.is_zero() && stat.stx_mode & PROGRAM == 0
 }
 
 /// Whether the guest's cached pages are of what the file holds now: it did not

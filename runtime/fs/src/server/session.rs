@@ -7,7 +7,9 @@ use rustix::io::Errno;
 
 use super::call::Call;
 use super::{READY, Server};
-use crate::wire::{self, BatchForgetIn, ForgetIn, ForgetOne, InitIn, InitOut, InterruptIn, init};
+use crate::wire::{
+    self, BatchForgetIn, ForgetIn, ForgetOne, InitIn, InitMore, InitOut, InterruptIn, init,
+};
 
 /// Largest read and write in bytes.
 const MAX_TRANSFER: u32 = 1 << 20;
@@ -34,7 +36,9 @@ const FLAGS: u64 = init::ASYNC_READ
     | init::CACHE_SYMLINKS
     | init::SUBMOUNTS
     | init::HANDLE_KILLPRIV_V2
-    | init::SETXATTR_EXT;
+    | init::SETXATTR_EXT
+    | init::INIT_EXT
+    | init::DIRECT_IO_ALLOW_MMAP;
 
 impl Server {
     /// INIT: a new mount; what an earlier one held is given up.
@@ -52,13 +56,20 @@ impl Server {
             return Err(Errno::PROTO);
         }
         self.forget_all();
-        let agreed = u64::from(asked.flags) & FLAGS;
+        let mut offered = u64::from(asked.flags);
+        if offered & init::INIT_EXT != 0
+            && let Ok(more) = call.take::<InitMore>()
+        {
+            offered |= u64::from(more.flags2) << 32;
+        }
+        let agreed = offered & FLAGS;
         self.session.store(agreed | READY, Ordering::SeqCst);
         call.reply(&InitOut {
             major: wire::MAJOR,
             minor: wire::MINOR,
             max_readahead: asked.max_readahead.min(MAX_TRANSFER),
             flags: agreed as u32,
+            flags2: (agreed >> 32) as u32,
             max_background: BACKGROUND,
             congestion_threshold: BACKGROUND / 4 * 3,
             max_write: MAX_TRANSFER,

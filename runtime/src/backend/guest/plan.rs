@@ -69,6 +69,8 @@ pub(crate) struct Share {
     pub(crate) path: PathBuf,
     /// Refuse writes.
     pub(crate) readonly: bool,
+    /// The guest may be a second behind.
+    pub(crate) cached: bool,
 }
 
 /// How the agent reaches the host, as the word on the kernel's command line that
@@ -160,10 +162,16 @@ impl Mounted {
     fn add(&mut self, source: &Source) -> Result<()> {
         let place = match source {
             Source::None => None,
-            Source::Path { path, readonly, .. } => {
+            Source::Path {
+                path,
+                readonly,
+                cached,
+                ..
+            } => {
                 self.shares.push(Share {
                     path: path.clone(),
                     readonly: *readonly,
+                    cached: *cached,
                 });
                 Some(format!("{SHARES}/{}", self.shares.len() - 1))
             }

@@ -47,6 +47,7 @@ pub(crate) fn start(
         .map(str::to_owned)
         .into();
     args.extend(["--root".to_owned(), ROOT.to_owned()]);
+    args.extend(cached(shares));
     let messages = context.paths.dir().join("shares.log");
     let jail = Jail {
         program: Some(open(&helper("isola-fsd")?, false)?.into()),
@@ -60,6 +61,12 @@ pub(crate) fn start(
         cgroup: context.cgroup,
     };
     Ok(Some((jail.start()?, theirs)))
+}
+
+/// Names those that the guest may remember for a second.
+fn cached(shares: &[Share]) -> impl Iterator<Item = String> {
+    let numbers = shares.iter().enumerate().filter(|(_, share)| share.cached);
+    numbers.flat_map(|(number, _)| ["--cached".to_owned(), number.to_string()])
 }
 
 fn mounts(shares: &[Share]) -> Vec<Mount> {
@@ -103,8 +110,11 @@ mod tests {
         let share = |path: &str, readonly| Share {
             path: path.into(),
             readonly,
+            cached: readonly,
         };
-        let mounts = mounts(&[share("/a", false), share("/b", true)]);
+        let shares = [share("/a", false), share("/b", true)];
+        assert_eq!(cached(&shares).collect::<Vec<_>>(), ["--cached", "1"]);
+        let mounts = mounts(&shares);
         let targets: Vec<_> = mounts
             .iter()
             .map(|it| (it.target.as_str(), it.readonly))

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::fields::split_csv;
 use super::mounts::{
-    check_propagates, check_propagation, check_source, check_target, source_path, tmpfs_data,
+    check_propagates, check_propagation, check_source, check_target, consistency, source_path,
+    tmpfs_data,
 };
 use super::{Context, conflict, invalid, volumes};
 use crate::error::Result;
@@ -24,6 +25,7 @@ pub(super) struct Fields {
     pub(super) driver: Option<String>,
     pub(super) options: BTreeMap<String, String>,
     pub(super) labels: BTreeMap<String, String>,
+    pub(super) cached: bool,
     propagation: Option<String>,
     recursive: Option<String>,
     tmpfs_size: Option<String>,
@@ -104,17 +106,15 @@ fn fields(text: &str) -> Result<Fields> {
             "volume-label" => add_pair(&mut fields.labels, text, &key, &text_value()?)?,
             "tmpfs-size" => fields.tmpfs_size = Some(text_value()?),
             "tmpfs-mode" => fields.tmpfs_mode = Some(text_value()?),
-            // How strictly a remote host keeps its view; there is but one here.
-            "consistency" => match text_value()?.as_str() {
-                "default" | "consistent" | "cached" | "delegated" => {}
-                other => {
-                    return Err(invalid(
-                        "--mount",
-                        text,
-                        format!("no consistency {other:?}"),
-                    ));
-                }
-            },
+            "consistency" => {
+                let word = text_value()?;
+                fields.cached = match word.as_str() {
+                    "default" => false,
+                    word => consistency(word).ok_or_else(|| {
+                        invalid("--mount", text, format!("no consistency {word:?}"))
+                    })?,
+                };
+            }
             other => return Err(invalid("--mount", text, format!("no field {other:?}"))),
         }
     }
@@ -192,6 +192,7 @@ fn bind(cx: &Context<'_>, text: &str, fields: Fields) -> Result<UserMount> {
         create_source: false,
         propagation,
         recursive,
+        cached: fields.cached,
     };
     check_propagates(cx, &format!("--mount {text}"), &mount)?;
     Ok(mount)

@@ -136,6 +136,7 @@ fn short(cx: &Context<'_>, text: &str) -> Result<UserMount> {
         readonly: false,
         propagation: None,
         recursive: true,
+        cached: false,
     };
     for option in options.split(',').filter(|option| !option.is_empty()) {
         bind.option(cx, text, option)?;
@@ -152,6 +153,7 @@ struct Bind {
     readonly: bool,
     propagation: Option<String>,
     recursive: bool,
+    cached: bool,
 }
 
 impl Bind {
@@ -161,8 +163,6 @@ impl Bind {
             "rw" => self.readonly = false,
             "rbind" => self.recursive = true,
             "bind" => self.recursive = false,
-            // How strictly a remote host keeps its view; there is but one here.
-            "consistent" | "cached" | "delegated" => {}
             "z" | "Z" => check_selinux(cx, "--volume", text)?,
             "nocopy" => {
                 return Err(invalid(
@@ -171,6 +171,7 @@ impl Bind {
                     "`nocopy` is for volumes, this is a bind mount",
                 ));
             }
+            word if consistency(word).is_some() => self.cached = consistency(word) == Some(true),
             word if PROPAGATIONS.contains(&word) => {
                 if self.propagation.replace(word.to_owned()).is_some() {
                     return Err(invalid("--volume", text, "more than one propagation"));
@@ -189,7 +190,19 @@ impl Bind {
             create_source,
             propagation: self.propagation.unwrap_or_else(|| "rprivate".to_owned()),
             recursive: self.recursive,
+            cached: self.cached,
         }
+    }
+}
+
+/// Whether a word of Docker's about consistency lets a guest be behind the host.
+/// `delegated` would let the host be behind the guest, too; what the guest writes is on
+/// the host at once all the same, which is stricter. A container is never behind.
+pub(super) fn consistency(word: &str) -> Option<bool> {
+    match word {
+        "consistent" => Some(false),
+        "cached" | "delegated" => Some(true),
+        _ => None,
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::fields::check_name;
 use super::mount_long::Fields;
-use super::mounts::{PROPAGATIONS, check_selinux, check_target, clean, target_of};
+use super::mounts::{PROPAGATIONS, check_selinux, check_target, clean, consistency, target_of};
 use super::{Context, conflict, invalid};
 use crate::error::{Error, Kind, Result};
 use crate::workload::model::UserMount;
@@ -29,13 +29,13 @@ pub(super) fn short(
     if let Some(name) = name {
         check_volume("--volume", text, name)?;
     }
-    let (mut readonly, mut nocopy) = (false, false);
+    let (mut readonly, mut nocopy, mut cached) = (false, false, false);
     for option in options.split(',').filter(|option| !option.is_empty()) {
         match option {
             "ro" | "rw" => readonly = option == "ro",
             "nocopy" => nocopy = true,
-            "consistent" | "cached" | "delegated" => {}
             "z" | "Z" => check_selinux(cx, "--volume", text)?,
+            word if consistency(word).is_some() => cached = consistency(word) == Some(true),
             word if PROPAGATIONS.contains(&word) || matches!(word, "bind" | "rbind") => {
                 let why = format!("`{word}` is for bind mounts, this is a volume");
                 return Err(invalid("--volume", text, why));
@@ -52,6 +52,7 @@ pub(super) fn short(
         anonymous: name.is_none(),
         options: BTreeMap::new(),
         labels: BTreeMap::new(),
+        cached,
     })
 }
 
@@ -104,6 +105,7 @@ pub(super) fn long(cx: &Context<'_>, text: &str, fields: Fields) -> Result<UserM
         subpath,
         options: fields.options,
         labels: fields.labels,
+        cached: fields.cached,
     })
 }
 
@@ -145,6 +147,7 @@ pub(super) fn of_image(cx: &Context<'_>, mounts: &[UserMount]) -> Result<Vec<Use
             anonymous: true,
             options: BTreeMap::new(),
             labels: BTreeMap::new(),
+            cached: false,
         });
     }
     Ok(found)

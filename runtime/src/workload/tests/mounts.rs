@@ -19,7 +19,15 @@ fn bind(
         create_source,
         propagation,
         recursive,
+        cached: false,
     }
+}
+
+fn cached(mut mount: UserMount) -> UserMount {
+    if let UserMount::Bind { cached, .. } = &mut mount {
+        *cached = true;
+    }
+    mount
 }
 
 fn tmpfs(target: &str, data: &str, readonly: bool, noexec: bool) -> UserMount {
@@ -46,7 +54,15 @@ fn binds_in_both_forms() {
         ),
         (
             r#"{"volume":["./data:/b:ro,rslave,z,cached"]}"#,
-            bind("/home/u/data", "/b", true, true, "rslave", true),
+            cached(bind("/home/u/data", "/b", true, true, "rslave", true)),
+        ),
+        (
+            r#"{"volume":["/a:/b:cached,consistent"]}"#,
+            bind("/a", "/b", false, true, "rprivate", true),
+        ),
+        (
+            r#"{"mount":["type=bind,src=/a,dst=/b,consistency=delegated"]}"#,
+            cached(bind("/a", "/b", false, false, "rprivate", true)),
         ),
         (
             r#"{"volume":["..:/b:bind"]}"#,
@@ -58,7 +74,7 @@ fn binds_in_both_forms() {
         ),
         (
             r#"{"mount":["TYPE=bind,src=data,dst=/b,ro=false,bind-propagation=shared,consistency=cached"]}"#,
-            bind("/home/u/data", "/b", false, false, "shared", true),
+            cached(bind("/home/u/data", "/b", false, false, "shared", true)),
         ),
         (
             r#"{"mount":["type=bind,src=/srv,\"destination=/a,b\",bind-recursive=disabled"]}"#,

@@ -12,6 +12,7 @@ fn volume(name: &str, target: &str) -> UserMount {
         anonymous: name.is_empty(),
         options: BTreeMap::new(),
         labels: BTreeMap::new(),
+        cached: false,
     }
 }
 
@@ -39,7 +40,7 @@ fn volumes_in_both_forms() {
         (r#"{"volume":["/d/"]}"#, volume("", "/d")),
         (
             r#"{"volume":["data:/d:ro,nocopy,cached,z"]}"#,
-            volume!("data", "/d", readonly: true, nocopy: true),
+            volume!("data", "/d", readonly: true, nocopy: true, cached: true),
         ),
         (r#"{"mount":["src=data,dst=/d"]}"#, volume("data", "/d")),
         (r#"{"mount":["type=volume,dst=/d"]}"#, volume("", "/d")),

@@ -69,11 +69,13 @@ impl Guest {
     pub(super) fn mounted(mut self) -> Guest {
         let init = InitIn {
             major: 7,
-            minor: 38,
+            minor: MINOR,
             max_readahead: 1 << 20,
             flags: u32::MAX,
         };
-        let out: InitOut = self.ask(op::INIT, 0, &parts(&[init.as_bytes()])).unwrap();
+        let more = InitMore { flags2: u32::MAX };
+        let init = parts(&[init.as_bytes(), more.as_bytes()]);
+        let out: InitOut = self.ask(op::INIT, 0, &init).unwrap();
         assert_eq!((out.major, out.minor), (7, MINOR));
         self
     }

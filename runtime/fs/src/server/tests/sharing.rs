@@ -1,6 +1,7 @@
 //! Host and guest change the same files.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -31,6 +32,39 @@ fn pages_are_kept_only_while_nothing_changes() {
     assert_eq!([keeps(), keeps()], [false, false]);
     std::thread::sleep(Duration::from_millis(150));
     assert_eq!([keeps(), keeps()], [false, true]);
+}
+
+#[test]
+fn data_goes_by_the_cache_but_where_pages_are_wanted() {
+    if !is_root() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("cached")).unwrap();
+    for (path, mode) in [("data", 0o644), ("program", 0o711), ("cached/data", 0o644)] {
+        let path = folder.path().join(path);
+        fs::write(&path, "x").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let direct = |guest: &mut Guest| {
+        let cached = guest.lookup(ROOT, "cached").unwrap().nodeid;
+        [(ROOT, "data"), (ROOT, "program"), (cached, "data")].map(|(parent, name)| {
+            let node = guest.lookup(parent, name).unwrap().nodeid;
+            guest.open(node, libc::O_RDWR).unwrap().open_flags & flag::DIRECT_IO != 0
+        })
+    };
+    let mut guest = Guest::new(folder.path());
+    assert_eq!(direct(&mut guest), [true, false, false]);
+    // A kernel that does not say that it can map such files.
+    let init = InitIn {
+        major: 7,
+        minor: 38,
+        max_readahead: 1 << 20,
+        flags: !(init::INIT_EXT as u32),
+    };
+    let out: InitOut = guest.ask(op::INIT, 0, init.as_bytes()).unwrap();
+    assert_eq!(out.flags2, 0);
+    assert_eq!(direct(&mut guest), [false; 3]);
 }
 
 #[test]
