@@ -1,6 +1,7 @@
 //! Published ports that the kernel can't translate: from [::1], and from IPv6 to
 //! an instance that has IPv4 only.
 
+mod packet;
 mod tcp;
 mod udp;
 
@@ -41,6 +42,7 @@ pub(crate) fn start(
             if kind != SocketType::DGRAM {
                 return Err(wrong());
             }
+            packet::prepare(&socket)?;
             let socket = UdpSocket::from_std(socket.into())?;
             relays.spawn_local(udp::relay(Rc::clone(state), socket, relay.target));
         }

@@ -9,11 +9,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::packet::{self, Way};
 use crate::forward::udp;
 use crate::serve::BREATH;
 use crate::state::State;
@@ -27,14 +29,14 @@ const BURST: usize = 64;
 
 struct Session {
     socket: UdpSocket,
-    source: SocketAddr,
+    way: Way,
     seen: Cell<Instant>,
     _permit: OwnedSemaphorePermit,
 }
 
 #[derive(Default)]
 struct Sessions {
-    map: RefCell<HashMap<SocketAddr, (Rc<Session>, AbortHandle)>>,
+    map: RefCell<HashMap<Way, (Rc<Session>, AbortHandle)>>,
 }
 
 /// Relays all packets to a socket, for ever.
@@ -54,19 +56,16 @@ pub(crate) async fn relay(state: Rc<State>, socket: UdpSocket, target: SocketAdd
         for _ in 0..BURST {
             // Room is made before, as its task needs the same buffer.
             let mut scratch = state.scratch.borrow_mut();
-            let (size, source) = match socket.try_recv_from(&mut scratch) {
+            let take = || packet::receive(&*socket, &mut scratch);
+            let (size, way) = match socket.try_io(Interest::READABLE, take) {
                 Ok(got) => got,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(_) => continue,
             };
-            let known = sessions
-                .map
-                .borrow()
-                .get(&source)
-                .map(|(s, _)| Rc::clone(s));
+            let known = sessions.map.borrow().get(&way).map(|(s, _)| Rc::clone(s));
             let session = match known {
                 Some(session) => session,
-                None => match open(&state, &sessions, source, target) {
+                None => match open(&state, &sessions, way, target) {
                     Some(session) => {
                         let back = answers(
                             Rc::clone(&state),
@@ -76,7 +75,7 @@ pub(crate) async fn relay(state: Rc<State>, socket: UdpSocket, target: SocketAdd
                         );
                         let task = tasks.spawn_local(back);
                         let entry = (Rc::clone(&session), task);
-                        sessions.map.borrow_mut().insert(source, entry);
+                        sessions.map.borrow_mut().insert(way, entry);
                         session
                     }
                     // Lost, as packets are.
@@ -100,18 +99,13 @@ fn send(socket: &UdpSocket, bytes: &[u8]) {
     }
 }
 
-fn open(
-    state: &State,
-    sessions: &Sessions,
-    source: SocketAddr,
-    target: SocketAddr,
-) -> Option<Rc<Session>> {
+fn open(state: &State, sessions: &Sessions, way: Way, target: SocketAddr) -> Option<Rc<Session>> {
     let mut map = sessions.map.borrow_mut();
     if map.len() >= SESSIONS {
         let oldest = map
             .iter()
             .min_by_key(|(_, (session, _))| session.seen.get());
-        let oldest = oldest.map(|(source, _)| *source)?;
+        let oldest = oldest.map(|(way, _)| *way)?;
         if let Some((_, task)) = map.remove(&oldest) {
             task.abort();
         }
@@ -121,7 +115,7 @@ fn open(
     rustix::net::connect(&socket, &target).ok()?;
     Some(Rc::new(Session {
         socket: UdpSocket::from_std(socket.into()).ok()?,
-        source,
+        way,
         seen: Cell::new(Instant::now()),
         _permit: permit,
     }))
@@ -146,11 +140,12 @@ async fn answers(
         match session.socket.try_recv(&mut scratch) {
             Ok(size) => {
                 session.seen.set(Instant::now());
-                let _ = near.try_send_to(&scratch[..size], session.source);
+                let send = || packet::answer(&*near, &scratch[..size], session.way);
+                let _ = near.try_io(Interest::WRITABLE, send);
             }
             // Nobody listens at the target, yet.
             Err(_) => continue,
         }
     }
-    sessions.map.borrow_mut().remove(&session.source);
+    sessions.map.borrow_mut().remove(&session.way);
 }

@@ -96,6 +96,43 @@ fn connections_from_ipv6_reach_ipv4() {
 }
 
 #[test]
+fn answers_come_from_the_address_that_was_asked() {
+    let Some(net) = net() else { return };
+    let server = UdpSocket::bind("10.0.0.2:5353").unwrap();
+    std::thread::spawn(move || {
+        let mut buffer = [0; 100];
+        while let Ok((size, from)) = server.recv_from(&mut buffer) {
+            server.send_to(&buffer[..size], from).unwrap();
+        }
+    });
+    let relays = ["0.0.0.0:54", "[::]:55"].map(|near| {
+        let near = UdpSocket::bind(near).unwrap();
+        listener(Protocol::Udp, near, "10.0.0.2:5353")
+    });
+    let _joined = net
+        .try_join(member(&["dns"], &["10.0.0.2"]), relays.into())
+        .unwrap();
+    // One source and two addresses: the kernel would answer from the first of them.
+    for (source, asked) in [
+        ("127.0.0.1:0", ["127.0.0.1:54", "127.0.0.2:54"]),
+        ("127.0.0.1:0", ["127.0.0.1:55", "127.0.0.3:55"]),
+        ("[::1]:0", ["[::1]:55", "[::1]:55"]),
+    ] {
+        let source = UdpSocket::bind(source).unwrap();
+        source
+            .set_read_timeout(Some(Duration::from_secs(5)))
+            .unwrap();
+        for asked in asked {
+            source.send_to(asked.as_bytes(), asked).unwrap();
+            let mut buffer = [0; 100];
+            let (size, from) = source.recv_from(&mut buffer).unwrap();
+            assert_eq!(&buffer[..size], asked.as_bytes());
+            assert_eq!(from.to_string(), asked);
+        }
+    }
+}
+
+#[test]
 fn packets_find_back_to_their_source() {
     let Some(net) = net() else { return };
     let server = UdpSocket::bind("10.0.0.2:5353").unwrap();
