@@ -177,6 +177,7 @@ impl Sandbox for ContainerSandbox {
     fn ended(&mut self) -> Option<SandboxEnd> {
         self.down.then(|| SandboxEnd {
             reason: "the container was shut down".to_owned(),
+            again: false,
         })
     }
 

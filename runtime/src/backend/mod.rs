@@ -166,6 +166,9 @@ pub trait Sandbox {
 pub struct SandboxEnd {
     /// One line.
     pub reason: String,
+    /// It came down before the workload was there, for a reason that seldom comes
+    /// twice: another try is worth it, and until then it may still come up by itself.
+    pub again: bool,
 }
 
 /// All walls that this program can put up.

@@ -91,6 +91,7 @@ fn prepare(root: PathBuf, id: &str, lock: OwnedFd) -> Result<Supervisor> {
         kill_at: None,
         destroy_at: None,
         backoff: Duration::ZERO,
+        tried_again: false,
         attached: Vec::new(),
         typing: Vec::new(),
         launchers: Vec::new(),

@@ -37,6 +37,9 @@ impl Supervisor {
         self.status.supervisor_pid = i32::try_from(std::process::id()).ok();
         self.write_status();
         self.phase = Phase::Starting;
+        self.input = super::Input::default();
+        self.owed = 0;
+        self.tried_again = false;
         if let Err(error) = self.put_up() {
             self.workload_failed(error.into());
         }
@@ -70,8 +73,6 @@ impl Supervisor {
             storage,
         };
         self.sandbox = Some(backend.launch(&context)?);
-        self.input = super::Input::default();
-        self.owed = 0;
         let surroundings = self.surroundings();
         let mut spec = sandbox_spec(&self.workload(), &surroundings);
         if self.hold {
@@ -94,13 +95,22 @@ impl Supervisor {
             return Cow::Borrowed(own);
         };
         let mut workload = own.clone();
-        let variable = format!("HOSTNAME={}", own.hostname);
-        for text in workload.env.iter_mut().filter(|text| **text == variable) {
-            *text = format!("HOSTNAME={}", neighbour.hostname);
-        }
+        self.name_neighbour(&mut workload.env);
         workload.hostname = neighbour.hostname.clone();
         workload.domainname = neighbour.domainname.clone();
         Cow::Owned(workload)
+    }
+
+    /// The variable that names the host, where it is that of another instance.
+    pub(super) fn name_neighbour(&self, env: &mut [String]) {
+        let links = self.links.borrow();
+        let Some(neighbour) = links.neighbour() else {
+            return;
+        };
+        let own = format!("HOSTNAME={}", self.record.workload.hostname);
+        for text in env.iter_mut().filter(|text| **text == own) {
+            *text = format!("HOSTNAME={}", neighbour.hostname);
+        }
     }
 
     pub(super) fn surroundings(&self) -> Surroundings {
@@ -188,6 +198,11 @@ impl Supervisor {
         }
         let ended = self.sandbox.as_mut().and_then(|sandbox| sandbox.ended());
         match self.phase {
+            Phase::Starting
+                if !passed(self.destroy_at) && ended.as_ref().is_some_and(|end| end.again) =>
+            {
+                self.try_again(ended)
+            }
             Phase::Starting | Phase::Running if ended.is_some() || passed(self.destroy_at) => {
                 self.lost(ended)
             }
@@ -196,6 +211,26 @@ impl Supervisor {
             _ => {}
         }
         self.advance_health(now);
+    }
+
+    /// The wall stands still before the workload is there. It is put up once more; the
+    /// second one is waited for as long as it takes.
+    fn try_again(&mut self, end: Option<SandboxEnd>) {
+        if self.tried_again {
+            return;
+        }
+        self.tried_again = true;
+        let reason = end.map(|end| end.reason).unwrap_or_default();
+        eprintln!("isola-supervisor: {reason}; it is started once more");
+        self.tear_down();
+        if let Some(cgroup) = &self.cgroup
+            && let Err(error) = cgroup.kill()
+        {
+            eprintln!("isola-supervisor: {error}");
+        }
+        if let Err(error) = self.put_up() {
+            self.workload_failed(error.into());
+        }
     }
 
     /// The wall went down under the workload, or had to be torn down.

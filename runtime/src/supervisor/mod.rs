@@ -111,6 +111,8 @@ struct Supervisor {
     /// SIGKILL was sent: the wall is torn down then.
     destroy_at: Option<Instant>,
     backoff: Duration,
+    /// The wall that is being put up is the second one.
+    tried_again: bool,
 
     attached: Vec<Address>,
     /// Those of the attached whose input is passed on.

@@ -4,7 +4,7 @@ use isola_proto::{Event, Frame, Kind, Request};
 
 use super::clients::Address;
 use super::log::Stream;
-use super::{MAIN, Supervisor};
+use super::{MAIN, Phase, Supervisor};
 
 impl Supervisor {
     pub(super) fn peer_send(&mut self, frame: Frame) {
@@ -76,9 +76,10 @@ impl Supervisor {
         }
     }
 
-    /// Passes on as much input as the workload takes.
+    /// Passes on as much input as the workload takes. Before it is there, the input
+    /// waits here: the wall may have to be put up again.
     pub(super) fn feed_input(&mut self) {
-        if self.sandbox.is_none() {
+        if self.sandbox.is_none() || matches!(self.phase, Phase::Starting) {
             return;
         }
         while let Some((from, bytes)) = self.input.pop() {

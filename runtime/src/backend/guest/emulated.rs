@@ -26,6 +26,7 @@ use super::nics::Plugs;
 use super::plan::{Plan, TAG, Transport};
 use super::sandbox::{GuestSandbox, Parts};
 use super::shares;
+use super::stall::Stall;
 
 /// Software emulation on a busy host is slow.
 const BOOT: Duration = Duration::from_secs(180);
@@ -131,14 +132,17 @@ impl Backend for Emulated {
         )
         .map_err(|error| Error::system("serve the guest's console", error))?;
         let link = AgentLink::new(agent.into(), plan.guest, plan.patience).map_err(failed)?;
+        let machine = jail.start()?;
+        let stall = Some(Stall::new(machine.pid));
         Ok(Box::new(GuestSandbox::new(
-            jail.start()?,
+            machine,
             Parts {
                 link,
                 console,
                 sources: plan.sources,
                 plugs,
                 shares: served,
+                stall,
             },
             explain,
             messages,
@@ -239,6 +243,8 @@ fn arguments(qemu: &Path, plan: &Plan, vmdk: &Path, devices: &Devices) -> Vec<St
     let mut args = vec![text(qemu.to_owned())];
     let mut flag = |name: &str, value: String| args.extend([format!("-{name}"), value]);
     flag("M", "microvm,acpi=on".to_owned());
+    // Devices as virtio 1 has them: QEMU's default is what was before.
+    flag("global", "virtio-mmio.force-legacy=false".to_owned());
     flag("accel", format!("tcg,thread=multi,tb-size={TRANSLATED}"));
     flag("cpu", "max".to_owned());
     flag("m", format!("{}k", plan.memory / 1024));

@@ -101,6 +101,11 @@ impl AgentLink {
         self.conn.closed().is_some()
     }
 
+    /// Whether the guest's kernel has yet to start the agent.
+    pub(crate) fn is_booting(&self) -> bool {
+        self.stage == Stage::Hello && !self.paused
+    }
+
     /// A frozen guest can't answer; the clock stands still meanwhile.
     pub(crate) fn pause(&mut self, paused: bool) {
         self.paused = paused;

@@ -12,6 +12,7 @@ mod plan;
 mod probe;
 mod sandbox;
 mod shares;
+mod stall;
 mod vm;
 
 pub use disk::mkfs;

@@ -17,6 +17,7 @@ use super::console::Console;
 use super::jail::last_message;
 use super::link::AgentLink;
 use super::nics::Plugs;
+use super::stall::{self, Stall};
 
 /// How a machine program's end is told.
 pub(crate) type Explain = fn(ExitStatus) -> String;
@@ -35,6 +36,14 @@ pub(crate) struct GuestSandbox {
     plugs: Plugs,
     /// The process that serves shared folders.
     shares: Option<Child>,
+    stall: Option<Stall>,
+}
+
+fn end(reason: String) -> SandboxEnd {
+    SandboxEnd {
+        reason,
+        again: false,
+    }
 }
 
 /// What a machine has besides its program.
@@ -49,6 +58,8 @@ pub(crate) struct Parts {
     pub(crate) plugs: Plugs,
     /// The process that serves shared folders.
     pub(crate) shares: Option<Child>,
+    /// Watches a machine that may hang while it boots.
+    pub(crate) stall: Option<Stall>,
 }
 
 /// How long a guest may take to switch itself off after it was asked to.
@@ -73,6 +84,7 @@ impl GuestSandbox {
             sources: parts.sources,
             plugs: parts.plugs,
             shares: parts.shares,
+            stall: parts.stall,
         }
     }
 
@@ -113,22 +125,30 @@ impl Sandbox for GuestSandbox {
         let power_off = self
             .power_off_at
             .map(|at| at.saturating_duration_since(Instant::now()));
-        [self.link.timeout(), power_off].into_iter().flatten().min()
+        let booting = self.stall.is_some() && self.link.is_booting();
+        let look = booting.then_some(stall::LOOK);
+        [self.link.timeout(), power_off, look]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn ended(&mut self) -> Option<SandboxEnd> {
         if let Some(status) = self.exit {
-            return Some(SandboxEnd {
-                reason: self.reason(status),
-            });
+            return Some(end(self.reason(status)));
         }
         if self.power_off_at.is_some_and(|at| at <= Instant::now()) {
-            return Some(SandboxEnd {
-                reason: "the guest did not switch itself off".to_owned(),
-            });
+            return Some(end("the guest did not switch itself off".to_owned()));
         }
         // A closed line is told by the machine's end, which follows.
-        self.link.broken().map(|reason| SandboxEnd { reason })
+        if let Some(reason) = self.link.broken() {
+            return Some(end(reason));
+        }
+        let stall = self.stall.as_mut().filter(|_| self.link.is_booting())?;
+        stall.is_stalled().then(|| SandboxEnd {
+            reason: "the guest stands still while it boots".to_owned(),
+            again: true,
+        })
     }
 
     fn shutdown(&mut self) {

@@ -102,6 +102,7 @@ impl Backend for Vm {
                 sources: plan.sources,
                 plugs,
                 shares: served,
+                stall: None,
             },
             explain,
             messages,
