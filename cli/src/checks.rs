@@ -154,12 +154,25 @@ fn host(paths: &Paths) -> Vec<Check> {
             "of no matter for --network none and host; sysctl -w net.ipv4.ip_forward=1",
         ),
     };
+    let firewall = match isola_net::foreign_drops() {
+        Ok(found) if found.is_empty() => Ok("forwards".to_owned()),
+        Ok(found) => missing(
+            found
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join("; "),
+            "instances on bridges reach nothing beyond them: let that chain accept what comes from and goes to links named isola*",
+        ),
+        Err(error) => missing(error.to_string(), "bridged networks need nf_tables"),
+    };
     vec![
         Check::of("host", "user", root_user, Outcome::Warning),
         Check::of("host", "data root", space, Outcome::Warning),
         Check::of("host", "supervisor", supervisor, Outcome::Missing),
         cgroups(),
         Check::of("host", "IP forwarding", forward, Outcome::Warning),
+        Check::of("host", "other firewalls", firewall, Outcome::Warning),
     ]
 }
 

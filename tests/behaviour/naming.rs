@@ -462,6 +462,8 @@ fn tables_of_others_stay(env: &Env) {
     env.host().add_table("isola_other");
     env.host().keep();
     env.detached("aa", &["-p", "8080:80"], &["sleep", "1000"]);
+    let doctor = || env.isola(["doctor"]).stdout;
+    assert!(doctor().contains("other firewalls: forward"));
     let mut tables = env.host().tables();
     tables.sort();
     assert_eq!(tables, ["isola", "isola_other"]);

@@ -356,6 +356,14 @@ fn the_network_of_another_instance(env: &Env) {
     let script = "hostname; grep 10.8.5.5 /etc/hosts; probe dns aa";
     let output = env.run(&["--network", "container:aa"], &["sh", "-c", script]);
     assert_eq!(output.ok().stdout, "one\n10.8.5.5 one\nNoError 10.8.5.5\n");
+    let endpoint = env.inspect("aa", "{{.NetworkSettings.Networks.lan.EndpointID}}");
+    assert_eq!(endpoint.len(), 64);
+    let members = env.json(&["network", "inspect", "lan"])[0]["Containers"].clone();
+    let mut members = members.as_object().unwrap().values();
+    assert_eq!(members.next().unwrap()["EndpointID"], endpoint.as_str());
+    let script = "echo $HOSTNAME";
+    env.detached("bb", &["--network", "container:aa"], &["sleep", "1000"]);
+    assert_eq!(env.exec("bb", &["sh", "-c", script]).ok().stdout, "one\n");
     for flag in ["-p=80:80", "--ip=10.8.5.6", "--hostname=x", "--dns=1.1.1.1"] {
         env.run(&["--network", "container:aa", flag], &["true"])
             .exits(125);

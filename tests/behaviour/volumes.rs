@@ -252,6 +252,12 @@ fn volumes_of_other_instances(env: &Env) {
     env.exec("aa", &["cat", "/data/w"]).ok();
     let seen = sh(env, &["--volumes-from", "aa:ro"], script);
     assert_eq!(seen, "d\no\nhost\nnone\nro\n");
+    let from = ["create", "--name=bb", "--volumes-from=aa:ro", "box", "true"];
+    env.isola(from).ok();
+    let binds = env.inspect("aa", "{{json .HostConfig.Binds}}");
+    assert_eq!(binds, serde_json::json!(["data:/data", bind]).to_string());
+    let shown = "{{json .HostConfig.VolumesFrom}} {{json .HostConfig.Binds}}";
+    assert_eq!(env.inspect("bb", shown), r#"["aa:ro"] []"#);
     env.run(&["--volumes-from", "nosuch"], &["true"])
         .fails(125, "nosuch");
     env.run(&["--volumes-from", "aa:odd"], &["true"])

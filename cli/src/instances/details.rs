@@ -132,6 +132,8 @@ fn host_config(workload: &Workload) -> Value {
         |device| json!({"PathInContainer": device.node.path, "CgroupPermissions": device.access}),
     );
     let mut map = json!({
+        "Binds": workload.binds,
+        "VolumesFrom": workload.volumes_from,
         "NetworkMode": networks::network_mode(workload),
         "PortBindings": networks::port_bindings(workload),
         "Dns": workload.dns.servers,

@@ -53,6 +53,7 @@ pub(super) fn settings(instance: &Instance, links: &Links) -> Value {
 
 /// Fields of the first network that are also there without its name.
 const SINGLE: &[&str] = &[
+    "EndpointID",
     "Gateway",
     "IPAddress",
     "IPPrefixLen",
@@ -81,6 +82,7 @@ fn endpoint(link: &Attachment, found: Option<(&isola_net::Network, &Lease)>) -> 
         "IPAMConfig": if link.ip.is_some() || link.ip6.is_some() { asked } else { Value::Null },
         "Aliases": link.aliases,
         "DNSNames": lease.map(|lease| lease.names.clone()).unwrap_or_default(),
+        "EndpointID": text(found.map(|(network, lease)| lease.endpoint(network))),
         "NetworkID": found.map_or("", |(network, _)| network.id.as_str()),
         "MacAddress": text(lease.map(|lease| lease.mac).or(link.mac).map(|mac| mac.to_string())),
         "Gateway": gateway(false),

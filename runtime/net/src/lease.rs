@@ -53,6 +53,13 @@ impl Lease {
         self.names.first().map_or(&self.instance, |name| name)
     }
 
+    /// A number of this place in its network, as others have one: 64 hexadecimal digits,
+    /// the same each time the instance is there.
+    pub fn endpoint(&self, network: &Network) -> String {
+        let place = format!("{} {}", network.id, self.instance);
+        hex::encode(Sha256::digest(place.as_bytes()))
+    }
+
     /// Its addresses.
     pub fn addresses(&self) -> Vec<IpAddr> {
         let v4 = self.ipv4.map(IpAddr::V4);

@@ -158,7 +158,8 @@ impl Supervisor {
         }
     }
 
-    fn exec(&mut self, from: Address, process: Box<isola_proto::ProcessSpec>, detached: bool) {
+    fn exec(&mut self, from: Address, mut process: Box<isola_proto::ProcessSpec>, detached: bool) {
+        self.name_neighbour(&mut process.env);
         if !matches!(self.phase, Phase::Running) {
             return self.refuse(from, "is not running");
         }

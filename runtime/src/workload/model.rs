@@ -107,6 +107,13 @@ pub struct Workload {
     pub read_only: bool,
     /// Mounts that the user asked for, in order.
     pub mounts: Vec<UserMount>,
+    /// Those of them that `-v` named with a source, as Docker shows them:
+    /// `SOURCE:TARGET[:OPTIONS]`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub binds: Vec<String>,
+    /// Instances whose mounts it has (`--volumes-from`), with their modes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes_from: Vec<String>,
     /// Devices that the user asked for.
     pub devices: Vec<UserDevice>,
     /// Sysctls.

@@ -69,6 +69,8 @@ pub(crate) fn workload() -> Workload {
         stop_timeout: None,
         read_only: false,
         mounts: Vec::new(),
+        binds: Vec::new(),
+        volumes_from: Vec::new(),
         devices: Vec::new(),
         sysctls: Vec::new(),
         security: Security {

@@ -94,6 +94,7 @@ fn member(network: &Network, lease: &Lease) -> Value {
     let v6 = with_prefix(lease.ipv6.map(Into::into), network.v6());
     json!({
         "Name": lease.name(),
+        "EndpointID": lease.endpoint(network),
         "DNSNames": lease.names,
         "MacAddress": lease.mac.to_string(),
         "IPv4Address": v4.unwrap_or_default(),

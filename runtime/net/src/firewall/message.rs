@@ -137,6 +137,9 @@ pub(super) fn set(set: &Set, id: u32) -> Message {
         .push_key_type(set.key_type())
         .push_key_len(set.key_length())
         .push_flags(if is_map { MAP } else { 0 });
+    if set.is_of_links() {
+        attributes = attributes.push_userdata(&key_byte_order());
+    }
     if is_map {
         attributes = attributes
             .push_data_type(set.data_type())
@@ -251,6 +254,14 @@ pub(super) fn elements(socket: &mut Socket, set: &'static str) -> Result<Vec<Ele
         },
     )?;
     Ok(lists.into_iter().flatten().collect())
+}
+
+/// The byte order of a set's keys, that of the host, as `nft` notes it for itself: type 0
+/// (NFTNL_UDATA_SET_KEYBYTEORDER of libnftnl), length, number.
+fn key_byte_order() -> [u8; 6] {
+    const HOST: u32 = 1;
+    let [a, b, c, d] = HOST.to_ne_bytes();
+    [0, 4, a, b, c, d]
 }
 
 /// A comment as `nft` shows it: type 0, length, text with a closing zero

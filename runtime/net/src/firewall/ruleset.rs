@@ -42,6 +42,12 @@ impl Set {
         concatenated(self.data)
     }
 
+    /// Whether a key is one name of a link. Other programs take the bytes of a key for
+    /// a number with its highest byte first, unless they are told.
+    pub(super) fn is_of_links(&self) -> bool {
+        self.key == [LINK]
+    }
+
     /// Bytes in registers, each part a multiple of four.
     pub(super) fn key_length(&self) -> u32 {
         length(self.key)

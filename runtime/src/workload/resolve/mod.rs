@@ -96,6 +96,8 @@ pub fn resolve(
         stop_signal: policy::stop_signal(&cx)?,
         stop_timeout: policy::stop_timeout(&cx)?,
         read_only: options.read_only,
+        binds: mounts::binds(&cx)?,
+        volumes_from: options.volumes_from.clone(),
         mounts: mounts::mounts(&cx)?,
         devices: devices::devices(&cx)?,
         sysctls: lists::sysctls(&cx, &network)?,

@@ -56,6 +56,21 @@ pub(super) fn mounts(cx: &Context<'_>) -> Result<Vec<UserMount>> {
     Ok(mounts)
 }
 
+/// `-v` with a source as it was given, but for the source: a path is absolute.
+pub(super) fn binds(cx: &Context<'_>) -> Result<Vec<String>> {
+    let mut binds = Vec::new();
+    for text in &cx.options.volume {
+        let Some((_, rest)) = text.split_once(':') else {
+            continue;
+        };
+        binds.push(match short(cx, text)? {
+            UserMount::Bind { source, .. } => format!("{source}:{rest}"),
+            _ => text.clone(),
+        });
+    }
+    Ok(binds)
+}
+
 /// Where a mount goes.
 pub(in crate::workload) fn target_of(mount: &UserMount) -> &str {
     match mount {
