@@ -61,8 +61,8 @@ fn binds_in_both_forms() {
             bind("/a", "/b", false, true, "rprivate", true),
         ),
         (
-            r#"{"mount":["type=bind,src=/a,dst=/b,consistency=delegated"]}"#,
-            cached(bind("/a", "/b", false, false, "rprivate", true)),
+            r#"{"mount":["type=bind,src=/srv,dst=/b,consistency=delegated"]}"#,
+            cached(bind("/srv", "/b", false, false, "rprivate", true)),
         ),
         (
             r#"{"volume":["..:/b:bind"]}"#,
