@@ -24,24 +24,30 @@ mod changes;
 mod digest;
 mod erofs;
 mod error;
+pub mod files;
 #[doc(hidden)]
 pub mod fuzz;
 mod image;
 mod import;
 mod layer;
 mod limits;
+pub mod making;
 mod reference;
 pub mod registry;
 mod store;
 mod whole;
 
 pub use archive::{Loaded, Progress};
+pub use changes::RunConfig;
 pub use digest::{Digest, ImageId};
 pub use error::{Error, Result};
 pub use image::{Extensions, Healthcheck, Image, Layer, LayerForm};
 pub use import::ImportSource;
 pub use layer::Compression;
 pub use layer::build::LayerFormat;
+pub use layer::header::Segment;
+pub use layer::tar::{Entry as TarEntry, EntryKind, TarReader};
+pub use layer::write::{NewEntry, TarWriter};
 pub use limits::Limits;
 pub use reference::{DEFAULT_DOMAIN, Reference};
 pub use store::{

@@ -2,39 +2,71 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::image::Healthcheck;
 
-/// `config` of an image configuration, with Docker's additions, as it is
-/// written.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub(crate) struct RunConfig {
+/// `config` of an image configuration, with Docker's additions.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct RunConfig {
+    /// USER.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) user: Option<String>,
-    #[serde(skip_serializing_if = "BTreeSet::is_empty", serialize_with = "as_map")]
-    pub(crate) exposed_ports: BTreeSet<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) env: Vec<String>,
+    pub user: Option<String>,
+    /// EXPOSE, as `80/tcp`.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    #[serde(serialize_with = "as_map", deserialize_with = "of_map")]
+    pub exposed_ports: BTreeSet<String>,
+    /// ENV, as `KEY=VALUE`.
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "of_list")]
+    pub env: Vec<String>,
+    /// ENTRYPOINT.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) entrypoint: Option<Vec<String>>,
+    pub entrypoint: Option<Vec<String>>,
+    /// CMD.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) cmd: Option<Vec<String>>,
+    pub cmd: Option<Vec<String>>,
+    /// HEALTHCHECK.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) healthcheck: Option<Healthcheck>,
-    #[serde(skip_serializing_if = "BTreeSet::is_empty", serialize_with = "as_map")]
-    pub(crate) volumes: BTreeSet<String>,
+    pub healthcheck: Option<Healthcheck>,
+    /// VOLUME.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    #[serde(serialize_with = "as_map", deserialize_with = "of_map")]
+    pub volumes: BTreeSet<String>,
+    /// WORKDIR.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) working_dir: Option<String>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub(crate) labels: BTreeMap<String, String>,
+    pub working_dir: Option<String>,
+    /// LABEL.
+    #[serde(
+        skip_serializing_if = "BTreeMap::is_empty",
+        deserialize_with = "of_labels"
+    )]
+    pub labels: BTreeMap<String, String>,
+    /// STOPSIGNAL.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) stop_signal: Option<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) on_build: Vec<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) shell: Vec<String>,
+    pub stop_signal: Option<String>,
+    /// Seconds from that signal to the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop_timeout: Option<u64>,
+    /// ONBUILD.
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "of_list")]
+    pub on_build: Vec<String>,
+    /// SHELL.
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "of_list")]
+    pub shell: Vec<String>,
+}
+
+fn of_list<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_default())
+}
+
+fn of_labels<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, String>, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_default())
+}
+
+fn of_map<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeSet<String>, D::Error> {
+    let map: Option<BTreeMap<String, serde::de::IgnoredAny>> = Option::deserialize(from)?;
+    Ok(map.unwrap_or_default().into_keys().collect())
 }
 
 /// Sets are written as maps to empty objects, as Go has them.
@@ -45,12 +77,14 @@ fn as_map<S: Serializer>(set: &BTreeSet<String>, serializer: S) -> Result<S::Ok,
 }
 
 impl RunConfig {
-    pub(crate) fn env(&self, key: &str) -> Option<String> {
+    /// The value of a variable.
+    pub fn env(&self, key: &str) -> Option<String> {
         let value = |pair: &String| Some(pair.strip_prefix(key)?.strip_prefix('=')?.to_owned());
         self.env.iter().find_map(value)
     }
 
-    pub(crate) fn set_env(&mut self, key: &str, value: &str) {
+    /// Sets a variable.
+    pub fn set_env(&mut self, key: &str, value: &str) {
         let pair = format!("{key}={value}");
         let same = |known: &&mut String| known.split('=').next() == Some(key);
         match self.env.iter_mut().find(same) {

@@ -4,7 +4,7 @@ mod config;
 mod health;
 mod words;
 
-pub(crate) use config::RunConfig;
+pub use config::RunConfig;
 
 use crate::error::{Error, Result};
 
@@ -15,7 +15,10 @@ const KNOWN: &str = "CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, 
 
 impl RunConfig {
     /// Applies one instruction, as `ENV A=b` or `CMD ["sh"]`.
-    pub(crate) fn change(&mut self, line: &str) -> Result<()> {
+    ///
+    /// # Errors
+    /// [`Error::Change`]: it is none that can be applied so.
+    pub fn change(&mut self, line: &str) -> Result<()> {
         self.apply(line.trim()).map_err(|reason| Error::Change {
             line: line.to_owned(),
             reason,
@@ -74,7 +77,8 @@ impl RunConfig {
         })
     }
 
-    fn shell(&self) -> Vec<String> {
+    /// The shell of commands in shell form.
+    pub fn shell(&self) -> Vec<String> {
         let default = || ["/bin/sh", "-c"].map(str::to_owned).to_vec();
         if self.shell.is_empty() {
             default()
@@ -115,23 +119,50 @@ impl RunConfig {
     fn expose(&mut self, rest: &str) -> Outcome<()> {
         for word in words::split(rest)? {
             let word = self.expand(&word)?;
-            let (ports, protocol) = word.split_once('/').unwrap_or((&word, "tcp"));
-            let protocol = protocol.to_ascii_lowercase();
-            if !matches!(protocol.as_str(), "tcp" | "udp" | "sctp") {
-                return Err(format!("`{protocol}` is not tcp, udp or sctp"));
-            }
-            let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
-            let port = |text: &str| {
-                let port = text.parse::<u16>().ok().filter(|&port| port > 0);
-                port.ok_or_else(|| format!("`{text}` is not a port"))
-            };
-            let (first, last) = (port(first)?, port(last)?);
-            if first > last {
-                return Err(format!("the range `{ports}` ends before it begins"));
-            }
-            self.exposed_ports
-                .extend((first..=last).map(|port| format!("{port}/{protocol}")));
+            self.expose_port(&word)?;
         }
+        Ok(())
+    }
+
+    /// Adds `PORT[-PORT][/PROTOCOL]` to the ports.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn expose_port(&mut self, word: &str) -> Outcome<()> {
+        let (ports, protocol) = word.split_once('/').unwrap_or((word, "tcp"));
+        let protocol = protocol.to_ascii_lowercase();
+        if !matches!(protocol.as_str(), "tcp" | "udp" | "sctp") {
+            return Err(format!("`{protocol}` is not tcp, udp or sctp"));
+        }
+        let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
+        let port = |text: &str| {
+            let port = text.parse::<u16>().ok().filter(|&port| port > 0);
+            port.ok_or_else(|| format!("`{text}` is not a port"))
+        };
+        let (first, last) = (port(first)?, port(last)?);
+        if first > last {
+            return Err(format!("the range `{ports}` ends before it begins"));
+        }
+        self.exposed_ports
+            .extend((first..=last).map(|port| format!("{port}/{protocol}")));
+        Ok(())
+    }
+
+    /// Sets the health check: what follows HEALTHCHECK.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn check_health(&mut self, text: &str) -> Outcome<()> {
+        self.healthcheck = Some(health::parse(text, &self.shell())?);
+        Ok(())
+    }
+
+    /// Sets the signal that asks the image's program to end.
+    ///
+    /// # Errors
+    /// It is none (signal(7)).
+    pub fn stop_with(&mut self, text: &str) -> Outcome<()> {
+        self.stop_signal = Some(signal(text)?);
         Ok(())
     }
 
@@ -150,8 +181,11 @@ impl RunConfig {
         Ok(())
     }
 
-    /// A relative folder is below the one before.
-    fn change_dir(&mut self, path: &str) -> Outcome<()> {
+    /// Sets the working folder; a relative one is below the one before.
+    ///
+    /// # Errors
+    /// None: every path can be one.
+    pub fn change_dir(&mut self, path: &str) -> Outcome<()> {
         let base = self.working_dir.as_deref().unwrap_or("/");
         let joined = if path.starts_with('/') {
             path.to_owned()

@@ -16,7 +16,7 @@ mod sink;
 mod writer;
 mod xattr;
 
-pub(crate) use reader::{look, set_folder};
+pub(crate) use reader::{Image, Inode, look, set_folder};
 pub(crate) use sink::ErofsSink;
 pub(crate) use writer::finish;
 pub(crate) use xattr::{can_hold, size as xattr_size};

@@ -69,6 +69,24 @@ pub(super) fn encode(xattrs: &[(Vec<u8>, Vec<u8>)], out: &mut Vec<u8>) {
     }
 }
 
+/// Reads what [`encode`] wrote; `None` if it is damaged.
+pub(super) fn decode(raw: &[u8]) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
+    let mut xattrs = Vec::new();
+    let mut rest = raw.get(HEADER..).unwrap_or_default();
+    while let [name, index, low, high, after @ ..] = rest {
+        let (name, value) = (
+            usize::from(*name),
+            usize::from(u16::from_le_bytes([*low, *high])),
+        );
+        let (prefix, _) = PREFIXES.iter().find(|(_, number)| number == index)?;
+        let key = [prefix, after.get(..name)?].concat();
+        xattrs.push((key, after.get(name..name + value)?.to_vec()));
+        let used = (4 + name + value).next_multiple_of(4);
+        rest = rest.get(used..).unwrap_or_default();
+    }
+    Some(xattrs)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,6 +102,8 @@ mod tests {
         encode(&xattrs, &mut out);
         let out = out.split_off(3);
         assert_eq!(out.len(), size(&xattrs));
+        assert_eq!(decode(&out).unwrap(), xattrs);
+        assert!(decode(&out[..out.len() - 5]).is_none());
         assert_eq!(&out[12..16], [10, 6, 20, 0]);
         assert_eq!(count(out.len()) as usize, 1 + (out.len() - 12) / 4);
         for (name, held) in [

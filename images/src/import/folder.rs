@@ -185,7 +185,7 @@ fn kind(meta: &Metadata) -> Option<EntryKind> {
 }
 
 /// The attributes that an image can hold.
-fn xattrs(path: &Path) -> io::Result<Xattrs> {
+pub(crate) fn xattrs(path: &Path) -> io::Result<Xattrs> {
     let mut list = Vec::with_capacity(4096);
     match rustix::fs::llistxattr(path, rustix::buffer::spare_capacity(&mut list)) {
         Ok(_) => {}

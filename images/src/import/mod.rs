@@ -2,7 +2,7 @@
 //! built-in one.
 
 mod demo;
-mod folder;
+pub(crate) mod folder;
 
 use std::io::Read;
 use std::path::Path;

@@ -2,13 +2,16 @@
 
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, Result};
 
 /// Large enough that system calls do not show up in a profile.
 pub(crate) const BUFFER: usize = 256 << 10;
 
 /// How a stream is compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Compression {
     /// Not at all.
     None,

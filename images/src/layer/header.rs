@@ -10,9 +10,11 @@ pub(crate) struct Header([u8; BLOCK]);
 
 /// A run of data in a sparse file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Segment {
-    pub(crate) offset: u64,
-    pub(crate) len: u64,
+pub struct Segment {
+    /// Where it begins, in bytes.
+    pub offset: u64,
+    /// Its length in bytes.
+    pub len: u64,
 }
 
 impl Header {

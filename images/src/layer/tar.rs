@@ -12,32 +12,48 @@ const MAX_EXTENDED: u64 = 2 << 20;
 
 /// What an entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum EntryKind {
+pub enum EntryKind {
+    /// A regular file.
     File,
+    /// A further name of a file of the same archive.
     HardLink,
+    /// A symbolic link.
     Symlink,
+    /// A character device.
     Char,
+    /// A block device.
     Block,
+    /// A folder.
     Dir,
+    /// A named pipe.
     Fifo,
 }
 
 /// One entry; its data follows in the reader.
 #[derive(Debug)]
-pub(crate) struct Entry {
-    pub(crate) path: Vec<u8>,
-    pub(crate) link: Vec<u8>,
-    pub(crate) kind: EntryKind,
-    pub(crate) mode: u32,
-    pub(crate) uid: i64,
-    pub(crate) gid: i64,
-    pub(crate) mtime: (i64, u32),
-    pub(crate) device: (u32, u32),
+pub struct Entry {
+    /// Its name.
+    pub path: Vec<u8>,
+    /// What a link leads to.
+    pub link: Vec<u8>,
+    /// What it is.
+    pub kind: EntryKind,
+    /// Permission bits, with what else the archive has there.
+    pub mode: u32,
+    /// Owner.
+    pub uid: i64,
+    /// Group.
+    pub gid: i64,
+    /// Seconds since 1970 and nanoseconds.
+    pub mtime: (i64, u32),
+    /// Major and minor number.
+    pub device: (u32, u32),
     /// Apparent size of a file.
-    pub(crate) size: u64,
+    pub size: u64,
     /// Where its data goes, when it has holes.
-    pub(crate) sparse: Option<Vec<Segment>>,
-    pub(crate) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub sparse: Option<Vec<Segment>>,
+    /// Extended attributes.
+    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 impl Entry {
@@ -56,7 +72,8 @@ impl Entry {
 }
 
 /// Reads a tar stream entry by entry.
-pub(crate) struct TarReader<R> {
+#[derive(Debug)]
+pub struct TarReader<R> {
     reader: R,
     /// Data bytes of the current entry that were not read yet.
     pub(super) left: u64,
@@ -67,7 +84,8 @@ pub(crate) struct TarReader<R> {
 }
 
 impl<R: BufRead> TarReader<R> {
-    pub(crate) fn new(reader: R, what: impl Into<String>) -> Self {
+    /// Reads `reader`, which messages call `what`.
+    pub fn new(reader: R, what: impl Into<String>) -> Self {
         Self {
             reader,
             left: 0,
@@ -78,7 +96,10 @@ impl<R: BufRead> TarReader<R> {
     }
 
     /// The next entry; data of the last one that was not read is skipped.
-    pub(crate) fn next(&mut self) -> Result<Option<Entry>> {
+    ///
+    /// # Errors
+    /// A malformed stream, or one that can't be read.
+    pub fn next(&mut self) -> Result<Option<Entry>> {
         self.skip_data()?;
         let mut pax = self.globals.clone();
         let (mut long_name, mut long_link) = (None, None);
@@ -169,7 +190,10 @@ impl<R: BufRead> TarReader<R> {
     }
 
     /// The next piece of the current entry's data; empty at its end.
-    pub(crate) fn data(&mut self) -> Result<&[u8]> {
+    ///
+    /// # Errors
+    /// A stream that ends early, or can't be read.
+    pub fn data(&mut self) -> Result<&[u8]> {
         // Said twice, because the borrow checker cannot tell that the error
         // path does not hold the buffer.
         if self.left > 0 && self.fill()? == 0 {
@@ -189,7 +213,7 @@ impl<R: BufRead> TarReader<R> {
     }
 
     /// Marks `n` bytes of what [`TarReader::data`] gave as read.
-    pub(crate) fn consume(&mut self, n: usize) {
+    pub fn consume(&mut self, n: usize) {
         self.left -= n as u64;
         self.reader.consume(n);
     }

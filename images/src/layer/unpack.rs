@@ -301,7 +301,7 @@ pub(crate) fn look(layer: &Path, path: &Path) -> Result<Seen> {
     Ok(Seen::Folder(crate::store::below::folder_meta(&found)))
 }
 
-fn is_opaque(dir: &Path) -> bool {
+pub(crate) fn is_opaque(dir: &Path) -> bool {
     let mut value = [0; 2];
     ["trusted.overlay.opaque", "user.overlay.opaque"]
         .iter()

@@ -8,21 +8,30 @@ use super::tar::EntryKind;
 
 /// What an entry's headers say.
 #[derive(Clone, Debug)]
-pub(crate) struct NewEntry<'a> {
-    pub(crate) path: &'a [u8],
-    pub(crate) kind: EntryKind,
-    pub(crate) link: &'a [u8],
-    pub(crate) mode: u32,
-    pub(crate) uid: u32,
-    pub(crate) gid: u32,
-    pub(crate) mtime: (i64, u32),
-    pub(crate) device: (u32, u32),
-    pub(crate) xattrs: &'a [(Vec<u8>, Vec<u8>)],
+pub struct NewEntry<'a> {
+    /// Its name without a slash in front or behind.
+    pub path: &'a [u8],
+    /// What it is.
+    pub kind: EntryKind,
+    /// What a link leads to.
+    pub link: &'a [u8],
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Seconds since 1970 and nanoseconds.
+    pub mtime: (i64, u32),
+    /// Major and minor number.
+    pub device: (u32, u32),
+    /// Extended attributes, sorted.
+    pub xattrs: &'a [(Vec<u8>, Vec<u8>)],
 }
 
 impl<'a> NewEntry<'a> {
     /// Root's, with no time.
-    pub(crate) fn plain(path: &'a [u8], kind: EntryKind, mode: u32) -> Self {
+    pub fn plain(path: &'a [u8], kind: EntryKind, mode: u32) -> Self {
         Self {
             path,
             kind,
@@ -38,27 +47,30 @@ impl<'a> NewEntry<'a> {
 }
 
 /// Writes one entry after the other.
-pub(crate) struct TarWriter<W> {
+#[derive(Debug)]
+pub struct TarWriter<W> {
     out: W,
 }
 
 impl<W: Write> TarWriter<W> {
-    pub(crate) fn new(out: W) -> Self {
+    /// Writes to `out`.
+    pub fn new(out: W) -> Self {
         Self { out }
     }
 
     /// An entry without data.
-    pub(crate) fn entry(&mut self, entry: &NewEntry<'_>) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// `out` can't be written.
+    pub fn entry(&mut self, entry: &NewEntry<'_>) -> io::Result<()> {
         self.headers(entry, 0, Vec::new())
     }
 
     /// A file whose data is `data`, which must have `size` bytes.
-    pub(crate) fn file(
-        &mut self,
-        entry: &NewEntry<'_>,
-        size: u64,
-        data: &mut dyn Read,
-    ) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// `out` can't be written, or `data` is shorter.
+    pub fn file(&mut self, entry: &NewEntry<'_>, size: u64, data: &mut dyn Read) -> io::Result<()> {
         self.headers(entry, size, Vec::new())?;
         self.copy(size, data)?;
         self.pad(size)
@@ -104,7 +116,10 @@ impl<W: Write> TarWriter<W> {
     }
 
     /// Ends the archive.
-    pub(crate) fn finish(mut self) -> io::Result<W> {
+    ///
+    /// # Errors
+    /// `out` can't be written.
+    pub fn finish(mut self) -> io::Result<W> {
         self.out.write_all(&[0; 2 * BLOCK])?;
         self.out.flush()?;
         Ok(self.out)

@@ -81,7 +81,7 @@ impl Store {
         Ok(removed)
     }
 
-    pub(super) fn own_content_or_busy(&self) -> Result<Lock> {
+    pub(crate) fn own_content_or_busy(&self) -> Result<Lock> {
         let busy = || Error::Busy {
             path: self.root().to_owned(),
             what: "images are being loaded or taken into use",
@@ -98,7 +98,7 @@ impl Store {
     }
 
     /// Deletes what no image needs. The content lock must be held exclusively.
-    fn sweep(&self) -> Result<u64> {
+    pub(crate) fn sweep(&self) -> Result<u64> {
         let mut freed = self.sweep_temporary();
         let index = self.read_index()?;
         // What a damaged image needs cannot be told: keep all until it is gone.

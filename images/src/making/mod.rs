@@ -1,0 +1,252 @@
+//! Layers and images that are made here, step by step: by builds and commits.
+//!
+//! What a build has made so far belongs to no image yet. A [`Lease`] keeps it from
+//! being swept while the build goes on; a record of a build's step keeps it for the
+//! next build until records are pruned.
+
+mod lease;
+mod records;
+
+use std::io::{self, Write};
+
+use flate2::Compression as Level;
+use flate2::GzBuilder;
+use serde::{Deserialize, Serialize};
+
+use crate::archive::new_manifest;
+use crate::digest::{Digest, ImageId};
+use crate::error::{Error, Result};
+use crate::image::{self, Image, Layer, LayerForm};
+use crate::layer::Compression;
+use crate::layer::build::LayerFormat;
+use crate::layer::write::TarWriter;
+use crate::limits::Limits;
+use crate::reference::Reference;
+use crate::store::Store;
+use crate::store::blobs::size_of;
+use crate::store::index::{Entry, MANIFEST_TYPE};
+use crate::store::ingest::{Blob, BlobSink};
+
+pub use lease::Lease;
+pub use records::{BuildRecord, Pruned};
+
+/// Data of files comes in pieces of this size.
+const BUFFER: usize = 256 << 10;
+
+/// A layer of an image that is being made: what can be mounted, and the blob that it
+/// was made with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MadeLayer {
+    /// What can be mounted.
+    pub layer: Layer,
+    /// The blob.
+    pub blob: LayerBlob,
+}
+
+/// A layer's blob, as an image's documents tell of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerBlob {
+    /// Digest of the uncompressed tar stream.
+    pub diff_id: Digest,
+    /// Digest of the blob.
+    pub digest: Digest,
+    /// Bytes of the blob.
+    pub size: u64,
+    /// Bytes of the tar stream.
+    pub unpacked: u64,
+    /// How the blob is compressed.
+    pub compression: Compression,
+}
+
+/// An image to build on.
+#[derive(Clone, Debug)]
+pub struct Base {
+    /// The image.
+    pub image: Image,
+    /// Its configuration as it is in the store.
+    pub config: Vec<u8>,
+    /// Its layers, the lowest first.
+    pub layers: Vec<MadeLayer>,
+}
+
+/// Where a layer's tar stream is written to.
+pub type LayerWriter<'a> = TarWriter<&'a mut dyn Write>;
+
+impl Store {
+    /// Makes a layer out of the tar stream that `fill` writes, above `below`. The
+    /// archive's end is written for it.
+    ///
+    /// # Errors
+    /// Those of `fill`; a layer beyond the limits; a full disk. Nothing is left then.
+    pub fn make_layer<E: From<Error>>(
+        &self,
+        lease: &Lease,
+        below: &[MadeLayer],
+        fill: impl FnOnce(&mut LayerWriter<'_>) -> std::result::Result<(), E>,
+    ) -> std::result::Result<MadeLayer, E> {
+        let store = self.clone().with_limits(Limits {
+            // Nobody sent this to fill the disk: what is made is at hand already.
+            ratio: u64::MAX,
+            ..self.limits().clone()
+        });
+        let _lock = store.share_content()?;
+        let mut refused = None;
+        let made = store.ingest(|sink| {
+            write_compressed(sink, fill).map_err(|error| match error {
+                Failed::Fill(error) => {
+                    refused = Some(error);
+                    Error::Write(io::Error::other("the layer's maker failed"))
+                }
+                Failed::Write(error) => Error::Write(error),
+            })
+        });
+        let (blob, built) = match (made, refused) {
+            (Err(Error::Write(_)), Some(refused)) => return Err(refused),
+            (made, _) => made?,
+        };
+        let (diff_id, unpacked) = (built.diff_id, built.size);
+        let mut at = store.lowest();
+        for made in below {
+            at.push(&made.layer.diff_id, made.layer.path().to_owned());
+        }
+        let Blob {
+            temp,
+            digest,
+            size,
+            compression,
+        } = blob;
+        lease.keep(&[store.blob_path(&digest)])?;
+        lease.keep(&at.candidates(&diff_id))?;
+        temp.persist(&store.blob_path(&digest))?;
+        let path = at.place(built)?;
+        Ok(MadeLayer {
+            layer: store.mountable(path, diff_id),
+            blob: LayerBlob {
+                diff_id,
+                digest,
+                size,
+                unpacked,
+                compression,
+            },
+        })
+    }
+
+    /// Finds an image to build on, and keeps it while the lease lives.
+    ///
+    /// # Errors
+    /// As [`Store::resolve`].
+    pub fn base(&self, lease: &Lease, name: &str) -> Result<Base> {
+        let pinned = self.resolve(name)?;
+        let document = self.read_document(&pinned.manifest)?;
+        let manifest = image::parse_manifest(&document)?;
+        let config = self.read_document(&manifest.config)?;
+        let mut keep = vec![
+            self.blob_path(&pinned.manifest),
+            self.blob_path(&manifest.config),
+        ];
+        let mut layers = Vec::new();
+        for (layer, blob) in pinned.layers.iter().zip(&manifest.layers) {
+            let path = self.blob_path(blob);
+            let mut head = Vec::new();
+            io::Read::read_to_end(&mut io::Read::take(self.open_blob(blob)?, 8), &mut head)
+                .map_err(|e| Error::io("read", &path, e))?;
+            layers.push(MadeLayer {
+                layer: layer.clone(),
+                blob: LayerBlob {
+                    diff_id: layer.diff_id,
+                    digest: *blob,
+                    size: size_of(&path),
+                    unpacked: layer.size,
+                    compression: Compression::detect(&head)?,
+                },
+            });
+            keep.extend([path, layer.path().to_owned()]);
+        }
+        lease.keep(&keep)?;
+        Ok(Base {
+            config,
+            layers,
+            image: pinned.into_image(),
+        })
+    }
+
+    /// Adds an image with this configuration (a JSON document) and these layers, under
+    /// all of the names.
+    ///
+    /// # Errors
+    /// The store can't be written.
+    pub fn add_made_image(
+        &self,
+        config: &[u8],
+        layers: &[LayerBlob],
+        names: &[Reference],
+        created: Option<&str>,
+    ) -> Result<ImageId> {
+        let _lock = self.share_content()?;
+        let blobs: Vec<_> = layers
+            .iter()
+            .map(|layer| (layer.digest, layer.size, layer.compression))
+            .collect();
+        let manifest = new_manifest(config, &blobs)?;
+        let entry = Entry {
+            manifest: Digest::of(&manifest),
+            manifest_size: manifest.len() as u64,
+            media_type: MANIFEST_TYPE.into(),
+            id: Digest::of(config),
+            reference: None,
+            created: created.map(str::to_owned),
+            size: layers.iter().map(|layer| layer.unpacked).sum(),
+        };
+        let id = entry.id;
+        for (digest, content) in [(id, config), (entry.manifest, &manifest[..])] {
+            self.stage(content)?.persist(&self.blob_path(&digest))?;
+        }
+        self.change_index(|index| {
+            if names.is_empty() {
+                index.add(entry.clone());
+            }
+            for name in names {
+                index.add(Entry {
+                    reference: Some(name.without_digest()),
+                    ..entry.clone()
+                });
+            }
+            Ok(())
+        })?;
+        Ok(id)
+    }
+
+    pub(crate) fn mountable(&self, path: std::path::PathBuf, diff_id: Digest) -> Layer {
+        let size = size_of(&path);
+        let form = match self.format() {
+            LayerFormat::Erofs => LayerForm::Erofs(path),
+            LayerFormat::Directory => LayerForm::Directory(path),
+        };
+        Layer {
+            diff_id,
+            form,
+            size,
+        }
+    }
+}
+
+enum Failed<E> {
+    Fill(E),
+    Write(io::Error),
+}
+
+/// gzip at its fastest: every tool reads it, and the same content gives the same bytes.
+fn write_compressed<E>(
+    sink: &mut BlobSink,
+    fill: impl FnOnce(&mut LayerWriter<'_>) -> std::result::Result<(), E>,
+) -> std::result::Result<(), Failed<E>> {
+    let encoder = GzBuilder::new().mtime(0).write(sink, Level::fast());
+    let mut out = io::BufWriter::with_capacity(BUFFER, encoder);
+    let mut tar = TarWriter::new(&mut out as &mut dyn Write);
+    fill(&mut tar).map_err(Failed::Fill)?;
+    tar.finish().map(drop).map_err(Failed::Write)?;
+    let encoder = out
+        .into_inner()
+        .map_err(|e| Failed::Write(e.into_error()))?;
+    encoder.finish().map(drop).map_err(Failed::Write)
+}
