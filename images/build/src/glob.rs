@@ -13,6 +13,10 @@ enum Token {
     Class(bool, Vec<(char, char)>),
     /// `**`, slashes included.
     Deep,
+    /// Before [`Token::DeepIn`]: nothing, or what that matches.
+    DeepFrom,
+    /// `**/`: all up to a slash.
+    DeepIn,
 }
 
 /// A compiled pattern.
@@ -62,6 +66,10 @@ impl Pattern {
                 let slash = self.path && c == '/';
                 match token {
                     Token::Deep => next[index] = true,
+                    Token::DeepIn => {
+                        next[index] = true;
+                        next[index + 1] |= c == '/';
+                    }
                     Token::Star if !slash => next[index] = true,
                     Token::Char(wanted) if *wanted == c => next[index + 1] = true,
                     Token::Any if !slash => next[index + 1] = true,
@@ -83,17 +91,15 @@ impl Pattern {
     /// Stars also match nothing.
     fn close(&self, at: &mut [bool]) {
         for (index, token) in self.tokens.iter().enumerate() {
-            if at[index] && matches!(token, Token::Star | Token::Deep) {
-                at[index + 1] = true;
+            match token {
+                Token::Star | Token::Deep if at[index] => at[index + 1] = true,
+                Token::DeepFrom if at[index] => {
+                    at[index + 1] = true;
+                    at[index + 2] = true;
+                }
+                _ => {}
             }
         }
-    }
-
-    /// Whether it means more than one name.
-    pub(crate) fn is_wild(&self) -> bool {
-        self.tokens
-            .iter()
-            .any(|token| !matches!(token, Token::Char(_)))
     }
 }
 
@@ -101,10 +107,16 @@ fn tokens(text: &str, path: bool) -> Result<Vec<Token>, String> {
     let mut tokens = Vec::new();
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {
-        tokens.push(match c {
+        let token = match c {
             '*' if path && chars.peek() == Some(&'*') => {
                 while chars.next_if_eq(&'*').is_some() {}
-                Token::Deep
+                match chars.next_if_eq(&'/') {
+                    Some(_) => {
+                        tokens.push(Token::DeepFrom);
+                        Token::DeepIn
+                    }
+                    None => Token::Deep,
+                }
             }
             '*' => Token::Star,
             '?' => Token::Any,
@@ -140,7 +152,8 @@ fn tokens(text: &str, path: bool) -> Result<Vec<Token>, String> {
                 Token::Class(negated, ranges)
             }
             c => Token::Char(c),
-        });
+        };
+        tokens.push(token);
     }
     Ok(tokens)
 }
@@ -219,6 +232,12 @@ mod tests {
             ("\\*", "*", true),
             ("\\*", "a", false),
             ("d/**", "d/e/f", true),
+            ("**/a", "a", true),
+            ("**/a", "b/c/a", true),
+            ("**/a", "ba", false),
+            ("d/**/a", "d/a", true),
+            ("d/**/a", "d/x/y/a", true),
+            ("d/**/a", "dx/a", false),
             ("", "", true),
             ("é*", "éa", true),
         ] {

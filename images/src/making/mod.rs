@@ -194,6 +194,7 @@ impl Store {
             media_type: MANIFEST_TYPE.into(),
             id: Digest::of(config),
             reference: None,
+            origin: None,
             created: created.map(str::to_owned),
             size: layers.iter().map(|layer| layer.unpacked).sum(),
         };

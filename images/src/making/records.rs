@@ -22,6 +22,8 @@ pub struct BuildRecord {
     pub blob: LayerBlob,
     /// The instruction, for people.
     pub step: String,
+    /// When it was made, in seconds since 1970.
+    pub created: i64,
     /// Name of the layer in the store's folder of layers.
     layer: String,
 }
@@ -48,7 +50,13 @@ impl Store {
     ///
     /// # Errors
     /// The store can't be written.
-    pub fn remember(&self, key: &Digest, made: &MadeLayer, step: &str) -> Result<()> {
+    pub fn remember(
+        &self,
+        key: &Digest,
+        made: &MadeLayer,
+        step: &str,
+        created: i64,
+    ) -> Result<()> {
         let _lock = self.share_content()?;
         let dir = self.build_dir();
         fs::create_dir_all(&dir).map_err(|e| Error::io("create", &dir, e))?;
@@ -56,13 +64,14 @@ impl Store {
         let record = BuildRecord {
             blob: made.blob,
             step: step.to_owned(),
+            created,
             layer: name.to_string_lossy().into_owned(),
         };
         let text = serde_json::to_vec(&record).map_err(|e| Error::document("a record", e))?;
         write_atomically(&self.temp_dir(), &self.build_path(key), &text)
     }
 
-    /// What the step with this key has made above `below`, if it is still here.
+    /// What the step with this key has made above `below`, if it is still here, and when.
     ///
     /// # Errors
     /// A layer that has to be made anew, and can't.
@@ -71,7 +80,7 @@ impl Store {
         lease: &Lease,
         key: &Digest,
         below: &[MadeLayer],
-    ) -> Result<Option<MadeLayer>> {
+    ) -> Result<Option<(MadeLayer, i64)>> {
         let _lock = self.share_content()?;
         let path = self.build_path(key);
         let Some(record) = fs::read(&path).ok().and_then(|text| parse(&text)) else {
@@ -100,10 +109,11 @@ impl Store {
         if let Ok(file) = File::options().append(true).open(&path) {
             let _ = file.set_modified(SystemTime::now());
         }
-        Ok(Some(MadeLayer {
+        let made = MadeLayer {
             layer: self.mountable(layer, blob.diff_id),
             blob,
-        }))
+        };
+        Ok(Some((made, record.created)))
     }
 
     /// All records, with the time since each was last of use.

@@ -9,6 +9,7 @@ mod answer;
 mod auth;
 pub(crate) mod challenge;
 mod docker_config;
+mod download;
 mod fetch;
 mod helper;
 pub(crate) mod http;
@@ -24,6 +25,7 @@ mod settings;
 mod tls;
 pub(crate) mod url;
 
+pub use download::Download;
 pub use docker_config::{Credentials, DockerConfig, KeptIn};
 pub use http::Client;
 pub use login::{logout, registry_name};

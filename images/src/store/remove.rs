@@ -102,9 +102,11 @@ impl Store {
         let mut freed = self.sweep_temporary();
         let index = self.read_index()?;
         // What a damaged image needs cannot be told: keep all until it is gone.
-        let Ok(needed) = self.needed(&index) else {
+        let Ok(mut needed) = self.needed(&index) else {
             return Ok(freed);
         };
+        needed.extend(self.leased()?);
+        needed.extend(self.recorded());
         for dir in [self.blob_dir(), self.layer_dir()] {
             for name in names_in(&dir)? {
                 let path = dir.join(name);

@@ -18,4 +18,4 @@ pub use parse::{parse, parse_trigger};
 #[cfg(test)]
 mod tests;
 
-pub use words::{Lookup, expand, split_words};
+pub use words::{Lookup, expand, expand_doc, split_words};

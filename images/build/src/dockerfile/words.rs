@@ -29,6 +29,30 @@ pub fn expand(text: &str, escape: char, lookup: Lookup<'_>) -> Outcome<String> {
     words.until(None)
 }
 
+/// Puts variables into a here-document: quotes are kept, an escape takes its meaning
+/// from a `$`.
+///
+/// # Errors
+/// As [`expand`].
+pub fn expand_doc(text: &str, escape: char, lookup: Lookup<'_>) -> Outcome<String> {
+    let mut words = Expander {
+        rest: text,
+        escape,
+        lookup,
+    };
+    let mut out = String::new();
+    while let Some(c) = words.next() {
+        match c {
+            '$' => out.push_str(&words.variable()?),
+            c if c == escape && words.rest.starts_with(['$', escape]) => {
+                out.extend(words.next());
+            }
+            c => out.push(c),
+        }
+    }
+    Ok(out)
+}
+
 struct Expander<'a> {
     rest: &'a str,
     escape: char,
@@ -254,6 +278,15 @@ mod tests {
         }
         let why = expand("${none:?it is needed}", '\\', &lookup).unwrap_err();
         assert_eq!(why, "none: it is needed");
+    }
+
+    #[test]
+    fn here_documents_keep_their_quotes() {
+        let text = "it's \"$a\" \\$a \\n\n";
+        assert_eq!(
+            expand_doc(text, '\\', &lookup).unwrap(),
+            "it's \"one\" $a \\n\n"
+        );
     }
 
     #[test]
