@@ -32,6 +32,10 @@ pub(crate) enum Code {
     Registry,
     /// A registry wants to know who one is, or a login can't be kept.
     Denied,
+    /// A Dockerfile can't be used.
+    Dockerfile,
+    /// A program of a build has failed.
+    BuildStep,
     /// No guest kernel.
     NoKernel,
     /// A guest kernel can't be made or used.
@@ -184,6 +188,21 @@ pub(crate) const ENTRIES: &[Entry] = &[
                or kept. `isola login HOST` tries and keeps one, in ~/.docker/config.json or\n\
                with the credential helper that is named there. Many registries also deny what\n\
                they do not have: check the image's name.",
+    },
+    Entry {
+        code: Code::Dockerfile,
+        id: "E0206",
+        title: "the Dockerfile is wrong",
+        text: "The message begins with the file, the line and the column of what is wrong, as\n\
+               Dockerfile:3:5. Nothing was built.",
+    },
+    Entry {
+        code: Code::BuildStep,
+        id: "E0207",
+        title: "a program of a build has failed",
+        text: "A RUN ended with another exit code than 0. The last lines that it wrote stand\n\
+               before the message, which names its place in the Dockerfile. What earlier steps\n\
+               made is kept and not done again by the next build.",
     },
     Entry {
         code: Code::NoKernel,

@@ -6,6 +6,7 @@
 //! it fails (`error`).
 
 mod args;
+mod build;
 mod checks;
 mod codes;
 mod commands;

@@ -35,6 +35,8 @@ pub enum Command {
         /// Hold the wall open with an idle process instead of the workload and
         /// without touching the record, for copies in and out.
         hold: bool,
+        /// Take its places in networks while it is held, too.
+        networks: bool,
         /// Size of the client's terminal.
         size: Option<TermSize>,
     },

@@ -1,6 +1,7 @@
 //! From a workload to a running instance.
 
 pub mod backend;
+pub mod build;
 pub mod cgroup;
 pub mod config;
 pub mod control;

@@ -1,6 +1,7 @@
 //! All verbs.
 
 mod attach;
+mod build;
 mod capabilities;
 mod completion;
 mod compose;
@@ -48,6 +49,7 @@ mod version;
 mod volume;
 mod wait;
 
+pub(crate) use build::Args as BuildArgs;
 use clap::Subcommand;
 
 use crate::context::Context;
@@ -84,6 +86,7 @@ pub(crate) enum Verb {
     Network(network::Args),
     Volume(volume::Args),
 
+    Build(build::Args),
     Images(images::Args),
     Pull(pull::Args),
     Push(push::Args),
@@ -130,8 +133,8 @@ pub(crate) const GROUPS: &[(&str, &[&str])] = &[
     (
         "Images",
         &[
-            "images", "pull", "push", "login", "logout", "load", "import", "save", "tag", "rmi",
-            "history", "manifest", "image",
+            "build", "images", "pull", "push", "login", "logout", "load", "import", "save", "tag",
+            "rmi", "history", "manifest", "image",
         ],
     ),
     ("Stacks", &["compose"]),
@@ -178,6 +181,7 @@ pub(crate) fn run(verb: &Verb, context: &Context) -> Result<Exit> {
         Verb::Stats(args) => stats::run(args, context),
         Verb::Network(args) => network::run(args, context),
         Verb::Volume(args) => volume::run(args, context),
+        Verb::Build(args) => build::run(args, context),
         Verb::Images(args) => images::run(args, context),
         Verb::Pull(args) => pull::run(args, context),
         Verb::Push(args) => push::run(args, context),

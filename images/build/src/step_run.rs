@@ -47,6 +47,14 @@ impl Stage<'_> {
     /// Runs a program; its changes become a layer. Says whether it had to run.
     pub(crate) fn run(&mut self, run: &Run, item: &Item, step: &Step) -> Result<bool> {
         let build = self.build;
+        let (os, architecture) = build.platform;
+        if (self.config.os.as_str(), self.config.architecture.as_str()) != build.platform {
+            let message = format!(
+                "the stage is for {}/{}, this machine runs programs for {os}/{architecture} only",
+                self.config.os, self.config.architecture
+            );
+            return Err(Error::new(Kind::Unsupported, message));
+        }
         let mounts = self.mounts(run)?;
         let config = &self.config.config;
         let (args, script) = arguments(run, &config.shell());
@@ -58,7 +66,9 @@ impl Stage<'_> {
         let mut key = Key::after(&self.key, "run");
         for list in [&args, &env, &build.options.hosts] {
             key.numbers(&[list.len() as u64]);
-            list.iter().for_each(|text| drop(key.add(text.as_bytes())));
+            for text in list {
+                key.add(text.as_bytes());
+            }
         }
         for text in [&config.user, &config.working_dir] {
             key.add(text.as_deref().unwrap_or_default().as_bytes());

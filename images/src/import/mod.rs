@@ -169,7 +169,7 @@ impl About<'_> {
     }
 }
 
-fn copy(reader: &mut dyn Read, sink: &mut BlobSink) -> Result<()> {
+pub(crate) fn copy(reader: &mut dyn Read, sink: &mut BlobSink) -> Result<()> {
     let mut reader = reader;
     let mut buffer = vec![0; BUFFER];
     loop {

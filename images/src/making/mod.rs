@@ -170,6 +170,22 @@ impl Store {
         })
     }
 
+    /// Makes a tar archive, compressed or not, something that can be read file by file,
+    /// for as long as the lease lives. Nothing of it is laid out on the host.
+    ///
+    /// # Errors
+    /// As for a layer of an image.
+    pub fn keep_archive(&self, lease: &Lease, archive: impl io::Read) -> Result<Layer> {
+        let _lock = self.share_content()?;
+        let mut archive = archive;
+        let (_blob, built) = self.ingest(|sink| crate::import::copy(&mut archive, sink))?;
+        let diff_id = built.diff_id;
+        let at = self.lowest();
+        lease.keep(&at.candidates(&diff_id))?;
+        let path = at.place(built)?;
+        Ok(self.mountable(path, diff_id))
+    }
+
     /// Adds an image with this configuration (a JSON document) and these layers, under
     /// all of the names.
     ///

@@ -50,13 +50,7 @@ impl Store {
     ///
     /// # Errors
     /// The store can't be written.
-    pub fn remember(
-        &self,
-        key: &Digest,
-        made: &MadeLayer,
-        step: &str,
-        created: i64,
-    ) -> Result<()> {
+    pub fn remember(&self, key: &Digest, made: &MadeLayer, step: &str, created: i64) -> Result<()> {
         let _lock = self.share_content()?;
         let dir = self.build_dir();
         fs::create_dir_all(&dir).map_err(|e| Error::io("create", &dir, e))?;

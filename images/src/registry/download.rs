@@ -34,7 +34,9 @@ impl Client {
         };
         let url = Url::parse(address).ok_or_else(|| refused("it is no http or https address"))?;
         if !url.https && !known && !self.settings.allows_plain(&url.authority) {
-            return Err(refused("it has no TLS, and no checksum tells what should come"));
+            return Err(refused(
+                "it has no TLS, and no checksum tells what should come",
+            ));
         }
         let ask = Ask {
             method: Method::GET,
@@ -63,8 +65,13 @@ impl Client {
 
 /// A date as HTTP has it (RFC 9110, section 5.6.7).
 fn http_date(text: &str) -> Option<i64> {
-    let time = jiff::fmt::rfc2822::parse(text).ok()?.timestamp().as_second();
-    let now = jiff::Timestamp::try_from(SystemTime::now()).ok()?.as_second();
+    let time = jiff::fmt::rfc2822::parse(text)
+        .ok()?
+        .timestamp()
+        .as_second();
+    let now = jiff::Timestamp::try_from(SystemTime::now())
+        .ok()?
+        .as_second();
     Some(time.min(now))
 }
 

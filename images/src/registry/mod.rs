@@ -25,8 +25,8 @@ mod settings;
 mod tls;
 pub(crate) mod url;
 
-pub use download::Download;
 pub use docker_config::{Credentials, DockerConfig, KeptIn};
+pub use download::Download;
 pub use http::Client;
 pub use login::{logout, registry_name};
 pub use platform::Platform;

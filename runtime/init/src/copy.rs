@@ -37,6 +37,7 @@ pub(crate) fn run_built_in(program: &Program, control: &Control) -> Failure {
         Program::Exec { .. } => Ok(()),
         Program::Idle => init1::idle(),
         Program::TarOut { path, follow } => copy_out::write_archive(path, *follow, &mut problems),
+        Program::Changes { alone } => copy_out::write_changes(*alone, &mut problems),
         Program::TarIn { path, owners } => copy_in::read_archive(path, *owners, &mut problems),
     };
     if let Err(failure) = result {

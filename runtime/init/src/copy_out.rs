@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::path::Path;
 
-use isola_proto::Failure;
+use isola_proto::{Failure, Program};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, fstat, openat, readlinkat, statat};
 use tar::{Builder, EntryType};
 
@@ -14,7 +15,7 @@ use crate::copy::Problems;
 use crate::copy_record::{Archive, Exact, Record};
 use crate::error::{Setup, failure, reason};
 use crate::path::{Tree, clean, magic};
-use crate::root;
+use crate::{root, sys};
 
 /// Deepest nesting of folders; each level holds a descriptor.
 const DEEPEST: usize = 512;
@@ -34,8 +35,19 @@ const NO_FILES: [i64; 10] = [
     0xcafe_4a11,
 ];
 
+/// The number at which [`isola_proto::Program::Changes`] gets the upper folder of the
+/// root's overlay: only whoever makes the process sees it.
+const CHANGES: RawFd = 3;
+
+/// The prefix of a name that is removed, and the name that hides all of a folder
+/// (OCI image specification, "Whiteouts").
+const REMOVED: &[u8] = b".wh.";
+const OPAQUE: &[u8] = b"/.wh..wh..opq";
+
 struct Walk<'a> {
     archive: Archive,
+    /// It is an overlay's upper folder.
+    upper: bool,
     /// First name of each file that has several.
     links: HashMap<(u64, u64), Vec<u8>>,
     problems: &'a mut Problems,
@@ -55,6 +67,7 @@ pub(crate) fn write_archive(
     let (parent, name) = path.rsplit_once('/').unwrap_or_default();
     let mut walk = Walk {
         archive: Builder::new(BufWriter::with_capacity(1 << 16, io::stdout())),
+        upper: false,
         links: HashMap::new(),
         problems,
     };
@@ -77,6 +90,93 @@ pub(crate) fn write_archive(
         .into_inner()
         .and_then(|mut out| out.flush())
         .setup(|| "write the archive".to_owned())
+}
+
+/// What has to be handed on to a process with this program: for
+/// [`Program::Changes`] the upper folder of the root's overlay.
+///
+/// # Errors
+/// The folder can't be opened, or `user` says that the sandbox has a user namespace, in
+/// which overlayfs's notes can't be read.
+pub fn changes(
+    program: &Program,
+    upper: &Path,
+    user: bool,
+) -> Result<Vec<(OwnedFd, RawFd)>, Failure> {
+    if !matches!(program, Program::Changes { .. }) {
+        return Ok(Vec::new());
+    }
+    if user {
+        return Err(failure(
+            "the changes in an instance with a user namespace can't be told from its image",
+        ));
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let upper = rustix::fs::open(upper, flags, Mode::empty())
+        .setup(|| "open the writable layer".to_owned())?;
+    Ok(vec![(upper, CHANGES)])
+}
+
+/// Writes the overlay's upper folder as a layer.
+pub(crate) fn write_changes(alone: bool, problems: &mut Problems) -> Result<(), Failure> {
+    let what = || "read the changes".to_owned();
+    // Whoever made this process put it there; nobody else is to have it.
+    let upper = sys::dup_above(CHANGES, CHANGES + 1)
+        .map(sys::adopt)
+        .setup(what)?;
+    if alone {
+        end_others().setup(|| "end the other processes".to_owned())?;
+    }
+    let mut walk = Walk {
+        archive: Builder::new(BufWriter::with_capacity(1 << 16, io::stdout())),
+        upper: true,
+        links: HashMap::new(),
+        problems,
+    };
+    let stat = fstat(&upper).setup(what)?;
+    walk.write(None, Some(upper), &stat, b".", 0).setup(what)?;
+    walk.archive
+        .into_inner()
+        .and_then(|mut out| out.flush())
+        .setup(|| "write the archive".to_owned())
+}
+
+/// Kills all of the pid namespace but the first process and this one, and waits until
+/// they are gone.
+fn end_others() -> io::Result<()> {
+    /// Tries, and the milliseconds between them: longer than any exit takes.
+    const TRIES: u32 = 1000;
+    for _ in 0..TRIES {
+        match sys::kill_others() {
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Ok(()),
+            other => other?,
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    Err(io::ErrorKind::TimedOut.into())
+}
+
+/// What overlayfs has noted on a folder.
+enum Noted {
+    Nothing,
+    /// It hides what is below.
+    Opaque,
+    /// Its content is elsewhere.
+    Moved,
+}
+
+fn noted(fd: BorrowedFd<'_>) -> Noted {
+    let mut value = [0; 1];
+    for name in ["trusted.overlay.redirect", "trusted.overlay.metacopy"] {
+        match rustix::fs::fgetxattr(fd, name, &mut value) {
+            Ok(_) | Err(rustix::io::Errno::RANGE) => return Noted::Moved,
+            Err(_) => {}
+        }
+    }
+    match rustix::fs::fgetxattr(fd, "trusted.overlay.opaque", &mut value) {
+        Ok(1) if value[0] == b'y' => Noted::Opaque,
+        _ => Noted::Nothing,
+    }
 }
 
 impl Walk<'_> {
@@ -139,6 +239,9 @@ impl Walk<'_> {
         depth: usize,
     ) -> io::Result<()> {
         let kind = FileType::from_raw_mode(stat.st_mode);
+        if self.upper && kind == FileType::CharacterDevice && stat.st_rdev == 0 {
+            return self.mark(&removed(stored), stat);
+        }
         let mut record = Record::new(stat, stored);
         if kind != FileType::Directory && stat.st_nlink > 1 {
             if let Some(first) = self.links.get(&(stat.st_dev, stat.st_ino)) {
@@ -149,12 +252,27 @@ impl Walk<'_> {
             self.links
                 .insert((stat.st_dev, stat.st_ino), stored.to_vec());
         }
+        let mut opaque = false;
         if let Some(fd) = &fd {
             record.attributes(fd.as_fd());
+            if self.upper {
+                record.without("trusted.overlay.");
+                match noted(fd.as_fd()) {
+                    Noted::Nothing => {}
+                    Noted::Opaque => opaque = true,
+                    Noted::Moved => self.problems.tell(format!(
+                        "read '{}': its content is noted elsewhere",
+                        shown(stored)
+                    )),
+                }
+            }
         }
         match (kind, fd, place) {
             (FileType::Directory, Some(fd), _) => {
                 record.append(&mut self.archive, io::empty())?;
+                if opaque {
+                    self.mark(&[stored, OPAQUE].concat(), stat)?;
+                }
                 self.folder(fd, stored, depth)
             }
             (FileType::RegularFile, Some(fd), _) => self.file(record, fd.into(), stat, stored),
@@ -180,6 +298,15 @@ impl Walk<'_> {
         }
     }
 
+    /// An empty file whose name means something.
+    fn mark(&mut self, name: &[u8], stat: &Stat) -> io::Result<()> {
+        let mut stat = *stat;
+        stat.st_mode = FileType::RegularFile.as_raw_mode();
+        stat.st_size = 0;
+        let record = Record::new(&stat, name);
+        record.append(&mut self.archive, io::empty())
+    }
+
     fn file(
         &mut self,
         mut record: Record,
@@ -189,7 +316,8 @@ impl Walk<'_> {
     ) -> io::Result<()> {
         let size = u64::try_from(stat.st_size).unwrap_or(0);
         let allocated = u64::try_from(stat.st_blocks).unwrap_or(0) * 512;
-        if allocated < size && record.fits() {
+        // Where a file has holes depends on the file system: a layer must not.
+        if allocated < size && record.fits() && !self.upper {
             record.append_extensions(&mut self.archive)?;
             return self.archive.append_file(record.path(), &mut file);
         }
@@ -234,6 +362,15 @@ impl Walk<'_> {
         }
         Ok(())
     }
+}
+
+/// The name that says that this one is gone.
+fn removed(stored: &[u8]) -> Vec<u8> {
+    let at = stored
+        .iter()
+        .rposition(|&byte| byte == b'/')
+        .map_or(0, |at| at + 1);
+    [&stored[..at], REMOVED, &stored[at..]].concat()
 }
 
 const READ: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NOCTTY);

@@ -107,6 +107,12 @@ impl Record {
         }
     }
 
+    /// Drops the attributes whose names begin so.
+    pub(crate) fn without(&mut self, prefix: &str) {
+        let prefix = format!("SCHILY.xattr.{prefix}");
+        self.extensions.retain(|(key, _)| !key.starts_with(&prefix));
+    }
+
     /// Writes the extensions alone.
     pub(crate) fn append_extensions(&self, archive: &mut Archive) -> io::Result<()> {
         archive.append_pax_extensions(

@@ -43,6 +43,7 @@ mod user;
 mod userns;
 mod wait;
 
+pub use copy_out::changes;
 pub use files::Texts;
 pub use join::{Target, join};
 pub use launch::{Child, Launch, Stdio, Streams, launch};

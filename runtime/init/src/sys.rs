@@ -194,6 +194,16 @@ pub(crate) fn dup_above(fd: RawFd, at_least: RawFd) -> io::Result<RawFd> {
     }
 }
 
+/// SIGKILL to all that may be signalled, but the caller and the first process of its pid
+/// namespace (kill(2), -1).
+pub(crate) fn kill_others() -> io::Result<()> {
+    // SAFETY: takes no pointers.
+    match unsafe { libc::kill(-1, libc::SIGKILL) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Takes possession of a descriptor that is known to be open.
 pub(crate) fn adopt(fd: RawFd) -> OwnedFd {
     // SAFETY: callers pass a descriptor that they made a moment ago and that nothing else owns.

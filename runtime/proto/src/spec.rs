@@ -227,6 +227,12 @@ pub enum Program {
         /// Keep the archive's owners instead of becoming root's.
         owners: bool,
     },
+    /// Writes what was changed in the root since the image to standard output, as a
+    /// layer's tar stream (OCI image specification, "Image Layer Filesystem Changeset").
+    Changes {
+        /// End all other processes first, but the first one.
+        alone: bool,
+    },
 }
 
 /// The five capability sets by name, as `CAP_CHOWN` (capabilities(7)).

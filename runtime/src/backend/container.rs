@@ -76,6 +76,7 @@ impl Backend for Container {
         let pid = Rc::new(Cell::new(None));
         let spawner = ContainerSpawner {
             root,
+            upper: context.paths.upper(),
             cgroup: context.cgroup.clone(),
             links: Rc::clone(context.links),
             target: None,

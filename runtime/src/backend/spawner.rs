@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use isola_init::server::{Filter, Spawner, list_processes};
@@ -22,6 +23,8 @@ use crate::links::Links;
 /// Makes the processes of one container.
 pub(super) struct ContainerSpawner {
     pub(super) root: MountedRoot,
+    /// The upper folder of its overlay.
+    pub(super) upper: PathBuf,
     pub(super) cgroup: Cgroup,
     pub(super) links: Rc<RefCell<Links>>,
     /// The first process, once it was started.
@@ -114,7 +117,8 @@ impl Spawner for ContainerSpawner {
             .ok_or_else(|| Failure::new(ErrorKind::Invalid, "the container was not started"))?;
         let entry = self.cgroup.entry().map_err(setup)?;
         (target.cgroup, target.tasks) = (entry.unified, entry.tasks);
-        let result = isola_init::join(target, process, streams, &mut |_| Ok(()), Vec::new());
+        let keep = isola_init::changes(&process.program, &self.upper, target.user)?;
+        let result = isola_init::join(target, process, streams, &mut |_| Ok(()), keep);
         (target.cgroup, target.tasks) = (None, Vec::new());
         result
     }

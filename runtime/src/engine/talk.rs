@@ -34,10 +34,11 @@ impl Engine {
     /// It runs already ([`Kind::Conflict`]), or can't be started; the error's kind
     /// tells a missing program from one that can't be executed.
     pub fn start(&self, instance: &Instance, launch: Launch) -> Result<Session> {
-        self.launch(instance, launch, false)
+        self.launch(instance, launch, None)
     }
 
-    fn launch(&self, instance: &Instance, launch: Launch, hold: bool) -> Result<Session> {
+    /// `hold` is how it is held instead: with its networks, or without.
+    fn launch(&self, instance: &Instance, launch: Launch, hold: Option<bool>) -> Result<Session> {
         let name = &instance.record.name;
         let lock = self.lock_at_rest(instance)?.ok_or_else(|| {
             Error::new(
@@ -63,7 +64,8 @@ impl Engine {
             channel,
             attach,
             stdin,
-            hold,
+            hold: hold.is_some(),
+            networks: hold.unwrap_or(true),
             size,
         }) {
             Ok(Event::Started { .. }) => {
@@ -139,7 +141,18 @@ impl Engine {
         if instance.status.state.is_live() {
             return self.connect(instance);
         }
-        self.launch(instance, Launch::default(), true)
+        self.launch(instance, Launch::default(), Some(false))
+            .map(|(control, _)| control)
+    }
+
+    /// Puts the wall of a new instance up around an idle process, with its networks, for
+    /// further processes. It comes down, and an instance with `--rm` goes, when the
+    /// connection ends.
+    ///
+    /// # Errors
+    /// The wall can't be put up.
+    pub fn host(&self, instance: &Instance) -> Result<Control> {
+        self.launch(instance, Launch::default(), Some(true))
             .map(|(control, _)| control)
     }
 

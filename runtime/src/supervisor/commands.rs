@@ -66,10 +66,12 @@ impl Supervisor {
                 attach,
                 stdin,
                 hold,
+                networks,
                 size,
             } => {
                 self.terminal = size;
                 self.hold = hold;
+                self.networks = networks || !hold;
                 if attach {
                     self.attach(at(channel), stdin);
                 }

@@ -83,6 +83,7 @@ fn prepare(root: PathBuf, id: &str, lock: OwnedFd) -> Result<Supervisor> {
         sandbox: None,
         cgroup: None,
         hold: false,
+        networks: true,
         hidden: None,
         terminal: None,
         log,

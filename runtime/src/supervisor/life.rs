@@ -61,7 +61,7 @@ impl Supervisor {
         let storage = Storage::take(&volumes, &self.record, &self.paths, own_kernel)?;
         let storage = self.storage.insert(storage);
         // Files are copied without a network.
-        if !self.hold {
+        if self.networks {
             let links = Links::take(&self.root, &self.record)?;
             *self.links.borrow_mut() = links;
         }
@@ -383,7 +383,8 @@ impl Supervisor {
 
     /// Removed when it ends; what takes long is then done when nobody waits any more.
     fn goes_with_its_run(&self) -> bool {
-        self.record.workload.auto_remove && !self.hold
+        // A copy from or to an instance leaves it.
+        self.record.workload.auto_remove && self.networks
     }
 
     fn tell_exit(&mut self) {

@@ -100,6 +100,8 @@ struct Supervisor {
     plugging: BTreeMap<u32, String>,
     /// An idle process instead of the workload; the record stays as it is.
     hold: bool,
+    /// It gets its places in networks.
+    networks: bool,
     /// The removed instance's folder, out of sight.
     hidden: Option<PathBuf>,
     terminal: Option<isola_proto::spec::TermSize>,

@@ -56,7 +56,9 @@ impl Spawner for Guest {
         let absent = || Failure::new(ErrorKind::Invalid, "the sandbox was not started");
         let target = self.target.as_ref().ok_or_else(absent)?;
         let mut enter = |pid: Pid| group.add(pid);
-        join(target, process, streams, &mut enter, Vec::new())
+        let upper = std::path::Path::new(disks::WRITABLE).join("upper");
+        let keep = crate::changes(&process.program, &upper, target.user)?;
+        join(target, process, streams, &mut enter, keep)
     }
 
     fn processes(&mut self) -> Result<Vec<Process>, Failure> {

@@ -1,0 +1,59 @@
+//! What `isola build` reads, shows and writes around the build itself.
+
+mod images;
+mod inputs;
+mod output;
+mod progress;
+
+use std::io::Write;
+
+use isola_build::{Error, Kind};
+use isola_images::registry::Platform;
+
+use crate::error::{Code, Failure, Result};
+use crate::output::clean;
+
+pub(crate) use images::BuildImages;
+pub(crate) use inputs::Inputs;
+pub(crate) use output::Output;
+pub(crate) use progress::Shown;
+
+/// Refuses what this host can't build for.
+pub(crate) fn check_platform(platform: Option<&str>) -> Result<()> {
+    let native = Platform::native();
+    match platform.map(str::parse::<Platform>).transpose()? {
+        Some(wanted) if !native.serves(&wanted) => Err(Failure::new(
+            Code::Unsupported,
+            format!("--platform {wanted}: this host builds for {native} only"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// A build's error as the command line tells it; the tail of a program's output goes
+/// before it, unless it was shown already.
+pub(crate) fn failure(error: Error, shown: bool) -> Failure {
+    let message = error.to_string();
+    if !shown {
+        let mut stderr = std::io::stderr().lock();
+        for line in &error.tail {
+            let _ = writeln!(stderr, " | {}", clean(line));
+        }
+    }
+    let code = match error.kind {
+        Kind::Dockerfile => Code::Dockerfile,
+        Kind::Run(_) => Code::BuildStep,
+        Kind::Invalid => Code::Invalid,
+        Kind::Unsupported => Code::Unsupported,
+        Kind::Image => match error.source {
+            Some(source) => Failure::from(*source).code,
+            None => Code::BadImage,
+        },
+        Kind::System | Kind::Wall | Kind::Cancelled => Code::System,
+    };
+    let failure = Failure::new(code, message);
+    match error.hint {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}

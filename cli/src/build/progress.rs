@@ -1,0 +1,183 @@
+//! How a build is shown.
+
+use std::collections::HashSet;
+use std::io::{Write, stderr};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use isola_build::{Event, Step};
+use serde_json::json;
+
+use crate::output::clean;
+
+/// Shows a build on standard error.
+pub(crate) struct Shown {
+    kind: Kind,
+    /// What was written since the last line break, by step.
+    partial: Mutex<std::collections::HashMap<usize, Vec<u8>>>,
+    /// Steps that are being done.
+    running: Mutex<HashSet<usize>>,
+}
+
+enum Kind {
+    Nothing,
+    /// A line for all that happens.
+    Plain,
+    /// A JSON object for all that happens.
+    Json,
+    /// A line for each step that is done, and one that changes.
+    Bars(ProgressBar),
+}
+
+impl Shown {
+    fn new(kind: Kind) -> Shown {
+        Shown {
+            kind,
+            partial: Mutex::default(),
+            running: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn nothing() -> Shown {
+        Shown::new(Kind::Nothing)
+    }
+
+    pub(crate) fn plain() -> Shown {
+        Shown::new(Kind::Plain)
+    }
+
+    pub(crate) fn json() -> Shown {
+        Shown::new(Kind::Json)
+    }
+
+    pub(crate) fn bars() -> Shown {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
+        let style = ProgressStyle::with_template("{spinner} {wide_msg}");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+        bar.enable_steady_tick(Duration::from_millis(200));
+        Shown::new(Kind::Bars(bar))
+    }
+
+    /// Programs' output was shown as it came.
+    pub(crate) fn has_told_output(&self) -> bool {
+        matches!(self.kind, Kind::Plain)
+    }
+
+    /// Nothing more comes.
+    pub(crate) fn end(&self) {
+        if let Kind::Bars(bar) = &self.kind {
+            bar.finish_and_clear();
+        }
+    }
+
+    pub(crate) fn tell(&self, event: &Event<'_>) {
+        match &self.kind {
+            Kind::Nothing => {}
+            Kind::Json => self.tell_json(event),
+            Kind::Plain => self.tell_plain(event),
+            Kind::Bars(bar) => self.tell_bars(event, bar),
+        }
+    }
+
+    fn tell_plain(&self, event: &Event<'_>) {
+        let line = |text: String| drop(writeln!(stderr().lock(), "{text}"));
+        match event {
+            Event::Begin(step) => line(format!("#{} {}", step.id, title(step))),
+            Event::Cached(step) => line(format!("#{} CACHED", step.id)),
+            Event::Output(step, bytes, _) => {
+                for text in self.lines(step, bytes) {
+                    line(format!("#{} {}", step.id, clean(&text)));
+                }
+            }
+            Event::Done(step, time) => {
+                self.rest(step)
+                    .into_iter()
+                    .for_each(|text| line(format!("#{} {}", step.id, clean(&text))));
+                line(format!("#{} DONE {:.1}s", step.id, time.as_secs_f64()));
+            }
+            Event::Failed(step) => {
+                self.rest(step)
+                    .into_iter()
+                    .for_each(|text| line(format!("#{} {}", step.id, clean(&text))));
+                line(format!("#{} FAILED", step.id));
+            }
+            Event::Warning(text) => line(format!("warning: {}", clean(text))),
+        }
+    }
+
+    fn tell_json(&self, event: &Event<'_>) {
+        let of = |kind: &str, step: &Step| {
+            json!({
+                "event": kind, "id": step.id, "stage": step.stage, "number": step.number,
+                "of": step.of, "step": step.text,
+            })
+        };
+        let object = match event {
+            Event::Begin(step) => of("begin", step),
+            Event::Cached(step) => of("cached", step),
+            Event::Done(step, time) => {
+                let mut object = of("done", step);
+                object["seconds"] = time.as_secs_f64().into();
+                object
+            }
+            Event::Failed(step) => of("failed", step),
+            Event::Output(step, bytes, error) => json!({
+                "event": "output", "id": step.id,
+                "stream": if *error { "stderr" } else { "stdout" },
+                "text": String::from_utf8_lossy(bytes),
+            }),
+            Event::Warning(text) => json!({ "event": "warning", "text": text }),
+        };
+        let _ = writeln!(stderr().lock(), "{object}");
+    }
+
+    fn tell_bars(&self, event: &Event<'_>, bar: &ProgressBar) {
+        match event {
+            Event::Begin(step) => {
+                lock(&self.running).insert(step.id);
+                bar.set_message(clean(&title(step)));
+            }
+            Event::Output(step, bytes, _) => {
+                if let Some(text) = self.lines(step, bytes).pop() {
+                    bar.set_message(clean(&format!("{}: {text}", title(step))));
+                }
+            }
+            Event::Cached(step) => bar.println(clean(&format!("cached {}", title(step)))),
+            Event::Done(step, time) => {
+                let seconds = format!("{:.1}s", time.as_secs_f64());
+                bar.println(clean(&format!("{seconds:>6} {}", title(step))));
+            }
+            Event::Failed(step) => bar.println(clean(&format!("failed {}", title(step)))),
+            Event::Warning(text) => bar.println(format!("warning: {}", clean(text))),
+        }
+    }
+
+    /// The whole lines that a step has written with these bytes.
+    fn lines(&self, step: &Step, bytes: &[u8]) -> Vec<String> {
+        let mut partial = lock(&self.partial);
+        let held = partial.entry(step.id).or_default();
+        held.extend_from_slice(bytes);
+        let Some(end) = held.iter().rposition(|&byte| byte == b'\n') else {
+            return Vec::new();
+        };
+        let whole: Vec<u8> = held.drain(..=end).collect();
+        let text = String::from_utf8_lossy(&whole);
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// What was written after the last line break.
+    fn rest(&self, step: &Step) -> Option<String> {
+        let held = lock(&self.partial).remove(&step.id)?;
+        (!held.is_empty()).then(|| String::from_utf8_lossy(&held).into_owned())
+    }
+}
+
+fn title(step: &Step) -> String {
+    let text = step.text.lines().next().unwrap_or_default();
+    format!("[{} {}/{}] {text}", step.stage, step.number, step.of)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

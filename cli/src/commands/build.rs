@@ -1,0 +1,184 @@
+//! `isola build`
+
+use std::io::IsTerminal;
+
+use isola_build::{Built, Event};
+use isola_images::Reference;
+use isola_runtime::build::Steps;
+use isola_runtime::workload::Options;
+
+use crate::build::{self, BuildImages, Inputs, Output, Shown};
+use crate::context::Context;
+use crate::error::{Code, Exit, Failure, Result};
+use crate::output::print_line;
+
+/// Build an image from a Dockerfile
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// Dockerfile; - for standard input [default: CONTEXT/Dockerfile or CONTEXT/Containerfile]
+    #[arg(short, long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub(crate) file: Option<String>,
+    /// Name of the image; may be given several times
+    #[arg(short, long, value_name = "NAME")]
+    tag: Vec<String>,
+    /// Stage to build instead of the last one
+    #[arg(long, value_name = "STAGE")]
+    pub(crate) target: Option<String>,
+    /// Value of an ARG: NAME=VALUE, or NAME to pass the user's own on
+    #[arg(long, value_name = "ARG")]
+    pub(crate) build_arg: Vec<String>,
+    /// Further files or images: NAME=FOLDER or NAME=docker-image://IMAGE
+    #[arg(long, value_name = "NAME=SOURCE")]
+    pub(crate) build_context: Vec<String>,
+    /// Label KEY=VALUE
+    #[arg(long, value_name = "LABEL")]
+    pub(crate) label: Vec<String>,
+    /// Secret id=NAME,src=FILE or id=NAME,env=VARIABLE
+    #[arg(long, value_name = "SECRET")]
+    pub(crate) secret: Vec<String>,
+    /// Agent of SSH keys: default, or NAME=SOCKET
+    #[arg(long, value_name = "AGENT")]
+    pub(crate) ssh: Vec<String>,
+    /// Do all steps again
+    #[arg(long)]
+    pub(crate) no_cache: bool,
+    /// Do all steps of this stage again
+    #[arg(long, value_name = "STAGE", value_delimiter = ',')]
+    pub(crate) no_cache_filter: Vec<String>,
+    /// Get images anew even if they are here
+    #[arg(long)]
+    pull: bool,
+    /// Network of steps: default, none, host
+    #[arg(long, value_name = "NETWORK", default_value = "default")]
+    #[arg(value_parser = ["default", "none", "host"])]
+    pub(crate) network: String,
+    /// Line of the hosts file NAME:ADDRESS
+    #[arg(long, value_name = "HOST")]
+    pub(crate) add_host: Vec<String>,
+    /// Where the result goes: FOLDER, - for a tar archive, or
+    /// type=image|local|tar|oci|docker|registry,dest=PATH,name=NAME
+    #[arg(short, long, value_name = "OUTPUT")]
+    output: Option<String>,
+    /// auto, plain or json
+    #[arg(long, value_name = "KIND", default_value = "auto")]
+    #[arg(value_parser = ["auto", "plain", "json"])]
+    progress: String,
+    /// Show nothing but the image's id
+    #[arg(short, long)]
+    quiet: bool,
+    /// Write the image's id to this file
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    iidfile: Option<std::path::PathBuf>,
+    /// Platform of the image; foreign ones are refused
+    #[arg(long, value_name = "OS/ARCH")]
+    platform: Option<String>,
+    /// Wall of steps: container, vm, emulated; with commas, the first that works
+    #[arg(long, value_name = "WALL")]
+    isolation: Option<String>,
+    /// Short for --isolation vm
+    #[arg(long, conflicts_with = "isolation")]
+    vm: bool,
+    /// Memory of a step; for a guest the size of its RAM
+    #[arg(short, long, value_name = "SIZE")]
+    memory: Option<String>,
+    /// CPUs of a step, such as 1.5
+    #[arg(long, value_name = "NUMBER")]
+    cpus: Option<String>,
+    /// Size of a guest's writable layer
+    #[arg(long, value_name = "SIZE")]
+    disk: Option<String>,
+    /// Size of /dev/shm
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) shm_size: Option<String>,
+    /// Folder with the files to copy from; - for an archive or a Dockerfile from
+    /// standard input
+    #[arg(value_name = "CONTEXT", value_hint = clap::ValueHint::DirPath)]
+    pub(crate) context: String,
+}
+
+const EXAMPLES: &str = "Examples:
+  isola build -t app .
+  isola build --isolation vm,emulated -t app:1 -t app:latest .
+  SOURCE_DATE_EPOCH=0 isola build --secret id=key,src=key.pem --target test .
+  isola build -o ./out - < Dockerfile";
+
+pub(crate) fn run(args: &Args, context: &Context) -> Result<Exit> {
+    let names = args
+        .tag
+        .iter()
+        .map(|name| name.parse::<Reference>())
+        .collect::<std::result::Result<Vec<_>, _>>()?;
+    if let Some(name) = names.iter().find(|name| name.digest().is_some()) {
+        let message = format!("--tag {name}: a new name can't have a digest");
+        return Err(Failure::new(Code::Invalid, message));
+    }
+    let output = Output::parse(args.output.as_deref(), &names)?;
+    build::check_platform(args.platform.as_deref())?;
+    let settings = context.settings()?;
+    let flag = if args.vm {
+        Some("vm")
+    } else {
+        args.isolation.as_deref()
+    };
+    let allowed = settings.choose(flag, &context.environment())?;
+    let mut limits = Options {
+        memory: args.memory.clone(),
+        cpus: args.cpus.clone(),
+        disk: args.disk.clone(),
+        ..Options::default()
+    };
+    settings.fill(&mut limits, &context.environment());
+    let store = context.store()?;
+    let engine = context.engine()?;
+    let inputs = Inputs::read(args, context, &store)?;
+    let images = BuildImages::new(context, &store, args.pull, args.quiet)?;
+    let steps = Steps {
+        engine,
+        config: settings,
+        isolation: &allowed,
+        limits,
+    };
+    let native = isola_images::registry::Platform::native();
+    let plain = !std::io::stderr().is_terminal() || args.progress == "plain";
+    let shown = match (args.quiet, args.progress.as_str()) {
+        (true, _) => Shown::nothing(),
+        (false, "json") => Shown::json(),
+        _ if plain => Shown::plain(),
+        _ => Shown::bars(),
+    };
+    let result = isola_build::build(
+        &store,
+        &inputs.options,
+        &images,
+        &steps,
+        (&native.os, &native.architecture),
+        &|event: &Event<'_>| shown.tell(event),
+    );
+    let built = result.map_err(|error| {
+        shown.end();
+        build::failure(error, shown.has_told_output())
+    })?;
+    shown.end();
+    finish(args, context, &store, &output, &built)
+}
+
+fn finish(
+    args: &Args,
+    context: &Context,
+    store: &isola_images::Store,
+    output: &Output,
+    built: &Built,
+) -> Result<Exit> {
+    let id = output.write(context, store, built, args.quiet)?;
+    if let Some(id) = id {
+        if let Some(path) = &args.iidfile {
+            std::fs::write(path, id.to_string())
+                .map_err(|error| Failure::system(format!("write {}", path.display()), error))?;
+        }
+        if !output.is_stream() {
+            print_line(&id.to_string())?;
+        }
+    }
+    Ok(Exit::OK)
+}

@@ -1,0 +1,273 @@
+//! Programs of a build's steps behind a wall: each in an instance of its own, which goes
+//! with its connection. The wall is held open by an idle process; the step's program and
+//! then the reader of its changes are further processes there, so that a guest boots
+//! once and its file system is never read by the host.
+
+mod changes;
+
+use std::time::Duration;
+
+use isola_build::{Error, Job, JobMount, Kind, Result, Runner, Said, Take};
+use isola_images::Image;
+use isola_init::stream::{Peer, PollSet};
+use isola_proto::spec::TermSize;
+use isola_proto::{Event, Frame, Kind as FrameKind, ProcessSpec};
+
+use crate::config::Config;
+use crate::control::{Command, Control, decode};
+use crate::engine::{Create, Engine, Instance};
+use crate::workload::{ExecOptions, HostFacts, Isolation, Options, WallCapabilities, exec_spec};
+
+pub use changes::Changes;
+
+/// How often a running program looks whether its build has failed elsewhere.
+const PULSE: Duration = Duration::from_millis(200);
+
+/// Runs steps of a build.
+#[derive(Debug)]
+pub struct Steps<'a> {
+    /// Makes the instances.
+    pub engine: &'a Engine,
+    /// The user's settings.
+    pub config: &'a Config,
+    /// Walls that the user allows, the first that works is taken.
+    pub isolation: &'a [Isolation],
+    /// Limits, as `--memory`: what [`Options`] has for them.
+    pub limits: Options,
+}
+
+impl From<crate::Error> for Error {
+    fn from(error: crate::Error) -> Error {
+        let kind = match error.kind {
+            crate::Kind::Unsupported => Kind::Unsupported,
+            crate::Kind::Invalid | crate::Kind::Conflict | crate::Kind::NoSuch => Kind::Invalid,
+            _ => Kind::Wall,
+        };
+        Error {
+            hint: error.hint,
+            ..Error::new(kind, error.message)
+        }
+    }
+}
+
+impl Runner for Steps<'_> {
+    fn run(
+        &self,
+        job: &Job<'_>,
+        said: Said<'_>,
+        take: Take<'_>,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<()> {
+        let (instance, mut control) = self.put_up(job)?;
+        let process = self.process(job, &instance)?;
+        let code = program(&mut control, process, said, stop)?;
+        if code != 0 {
+            return Err(Error::new(Kind::Run(code), format!("exit code {code}")));
+        }
+        let mut changes = Changes::start(&mut control, &instance, true)?;
+        let taken = take(&mut changes);
+        match taken {
+            Ok(()) => Ok(changes.finish()?),
+            // What the reader of the changes said is the reason for a broken stream.
+            Err(error) => Err(changes.finish().err().map_or(error, Error::from)),
+        }
+    }
+}
+
+impl Steps<'_> {
+    fn put_up(&self, job: &Job<'_>) -> Result<(Instance, Control)> {
+        let options = self.options(job)?;
+        let image = image(job)?;
+        let instance = self.engine.create(&Create {
+            image: &image,
+            image_name: "build",
+            options: &options,
+            config: self.config,
+            isolation: self.isolation,
+            name: None,
+        })?;
+        let wall = WallCapabilities::of(instance.record.workload.isolation);
+        let socket = job
+            .mounts
+            .iter()
+            .any(|mount| matches!(mount, JobMount::Bind { socket: true, .. }));
+        if socket && wall.own_kernel {
+            self.engine.remove(&instance, true)?;
+            let message = format!(
+                "--mount=type=ssh: a socket of the host can't be reached behind the wall {}",
+                wall.isolation.name()
+            );
+            return Err(Error::new(Kind::Unsupported, message).hint(
+                "fetch what needs a key outside of the build, or use --isolation container",
+            ));
+        }
+        match self.engine.host(&instance) {
+            Ok(control) => Ok((instance, control)),
+            Err(error) => {
+                // It goes by itself; one whose supervisor did not start does not.
+                let _ = self.engine.remove(&instance, true);
+                Err(error.into())
+            }
+        }
+    }
+
+    fn options(&self, job: &Job<'_>) -> Result<Options> {
+        use isola_build::dockerfile::Network;
+        let mut options = Options {
+            rm: true,
+            entrypoint: Some(vec!["build".into()]),
+            user: Some("0:0".into()),
+            workdir: Some("/".into()),
+            add_host: job.hosts.clone(),
+            shm_size: job.shm_size.clone(),
+            log_driver: Some("none".into()),
+            ..self.limits.clone()
+        };
+        match job.network {
+            Network::Default => {}
+            Network::None => options.network = vec!["none".into()],
+            Network::Host => options.network = vec!["host".into()],
+        }
+        for mount in &job.mounts {
+            options.mount.push(mount_option(mount)?);
+        }
+        Ok(options)
+    }
+
+    fn process(&self, job: &Job<'_>, instance: &Instance) -> Result<ProcessSpec> {
+        let options = ExecOptions {
+            args: job.args.clone(),
+            user: Some(job.user.clone()).filter(|user| !user.is_empty()),
+            workdir: Some(job.cwd.clone()),
+            ..ExecOptions::default()
+        };
+        let workload = &instance.record.workload;
+        let mut process = exec_spec(workload, &options, &HostFacts::read()?, TermSize::default())?;
+        // Exactly the step's environment, so that every wall gives the same.
+        process.env = job.env.clone();
+        process.create_cwd = true;
+        Ok(process)
+    }
+}
+
+/// What the engine makes an instance of: the layers and nothing of a configuration.
+fn image(job: &Job<'_>) -> Result<Image> {
+    let document = format!(
+        r#"{{"architecture":"{}","os":"linux","rootfs":{{"type":"layers","diff_ids":[]}}}}"#,
+        oci_spec::image::Arch::default()
+    );
+    let config = oci_spec::image::ImageConfiguration::from_reader(document.as_bytes())
+        .map_err(|error| Error::io("describe the step's root", error))?;
+    if job.layers.is_empty() {
+        return Err(Error::new(
+            Kind::Invalid,
+            "there is nothing to run: the stage has no files yet",
+        )
+        .hint("COPY or ADD a program first, or begin with another image than scratch"));
+    }
+    let id = isola_images::Digest::of(document.as_bytes());
+    Ok(Image {
+        id,
+        reference: None,
+        manifest: id,
+        config,
+        extensions: Default::default(),
+        layers: job.layers.iter().map(|layer| (*layer).clone()).collect(),
+    })
+}
+
+/// A mount as `--mount` has it.
+fn mount_option(mount: &JobMount) -> Result<String> {
+    let field = |name: &str, value: &str| match value.contains(['"', '\n']) {
+        true => Err(Error::new(
+            Kind::Invalid,
+            format!("{value:?} can't be mounted: its name holds a quote or a line break"),
+        )),
+        false => Ok(format!("\"{name}={value}\"")),
+    };
+    let mut fields = Vec::new();
+    match mount {
+        JobMount::Bind {
+            source,
+            target,
+            readonly,
+            ..
+        } => {
+            let source = source.to_str().ok_or_else(|| {
+                Error::new(Kind::Invalid, format!("{} is no text", source.display()))
+            })?;
+            fields.push("type=bind".to_owned());
+            fields.push(field("source", source)?);
+            fields.push(field("target", target)?);
+            if *readonly {
+                fields.push("readonly".to_owned());
+            }
+        }
+        JobMount::Tmpfs { target, size } => {
+            fields.push("type=tmpfs".to_owned());
+            fields.push(field("target", target)?);
+            fields.extend(size.map(|size| format!("tmpfs-size={size}")));
+        }
+    }
+    Ok(fields.join(","))
+}
+
+/// Runs the step's program and returns its exit code.
+fn program(
+    control: &mut Control,
+    process: ProcessSpec,
+    said: Said<'_>,
+    stop: &dyn Fn() -> bool,
+) -> Result<i32> {
+    let channel = control.channel();
+    control.send(&Command::Exec {
+        channel,
+        process: Box::new(process),
+        detach: false,
+    });
+    let mut set = PollSet::default();
+    loop {
+        while let Some(frame) = control.conn().next_frame() {
+            match frame.kind {
+                FrameKind::Stdout | FrameKind::Stderr if frame.channel == channel => {
+                    said(&frame.payload, frame.kind == FrameKind::Stderr);
+                    let count = u32::try_from(frame.payload.len()).unwrap_or(u32::MAX);
+                    let credit = Frame::credit(FrameKind::CreditOutput, channel, count);
+                    control.conn().send(credit);
+                }
+                FrameKind::Event => match frame.parse::<Event>() {
+                    Ok(Event::Exited {
+                        channel: of,
+                        status,
+                        ..
+                    }) if of == channel => return Ok(status.code()),
+                    Ok(Event::Failed { failure, .. }) => return failed(decode(failure)),
+                    Ok(_) => {}
+                    Err(error) => return Err(Error::io("understand the supervisor", error)),
+                },
+                _ => {}
+            }
+        }
+        if stop() {
+            return Err(Error::new(Kind::Cancelled, "another stage has failed"));
+        }
+        if control.conn().closed().is_some() {
+            return Err(Error::new(Kind::Wall, "the wall came down under the step"));
+        }
+        set.clear();
+        control.conn().register(&mut set);
+        set.wait(Some(PULSE))
+            .and_then(|()| control.conn().dispatch(&set))
+            .map_err(|error| Error::io("talk to the supervisor", error))?;
+    }
+}
+
+/// A program that can't be started has the exit code that a shell would give.
+fn failed(error: crate::Error) -> Result<i32> {
+    match error.kind {
+        crate::Kind::ProgramNotFound | crate::Kind::NotExecutable => {
+            Err(Error::new(Kind::Wall, error.message))
+        }
+        _ => Err(error.into()),
+    }
+}
