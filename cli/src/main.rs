@@ -7,6 +7,7 @@
 
 mod args;
 mod build;
+mod changed;
 mod checks;
 mod codes;
 mod commands;

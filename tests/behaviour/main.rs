@@ -5,6 +5,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod attacks;
+mod build;
+mod build_bad;
 mod clients;
 mod compose;
 mod content;
@@ -39,6 +41,8 @@ const ALL: &[(&str, &[Behaviour])] = &[
     ("attacks", attacks::ALL),
     ("crash", crash::ALL),
     ("images", images::ALL),
+    ("build", build::ALL),
+    ("build_bad", build_bad::ALL),
     ("debian", debian::ALL),
     ("real", real::ALL),
     ("networks", networks::ALL),

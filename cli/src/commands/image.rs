@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use clap::Subcommand;
 use clap_complete::engine::ArgValueCandidates;
 use isola_images::ImageId;
+use isola_images::files::{Change, Files};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -17,7 +18,7 @@ use crate::demo_image;
 use crate::error::{Exit, Result};
 use crate::filter::Filters;
 use crate::logfile::parse_moment;
-use crate::output::print_line;
+use crate::output::{clean, print, print_line};
 
 /// Manage images
 #[derive(Debug, clap::Args)]
@@ -32,6 +33,7 @@ enum Verb {
     #[command(visible_alias = "list")]
     Ls(images::Args),
     Inspect(InspectArgs),
+    Diff(DiffArgs),
     Load(load::Args),
     Import(import::Args),
     Save(save::Args),
@@ -42,6 +44,21 @@ enum Verb {
     Pull(pull::Args),
     Push(push::Args),
     History(history::Args),
+}
+
+/// Show how the files of an image differ from those of another, or from those below its
+/// last layer: A for added, C for changed, D for deleted
+#[derive(Debug, clap::Args)]
+struct DiffArgs {
+    /// lines or json
+    #[arg(long, default_value = "lines", value_parser = ["lines", "json"])]
+    format: String,
+    /// Name or id
+    #[arg(add = ArgValueCandidates::new(complete::images))]
+    image: String,
+    /// The image to compare with
+    #[arg(add = ArgValueCandidates::new(complete::images))]
+    other: Option<String>,
 }
 
 /// Show everything about images, as JSON
@@ -82,6 +99,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<Exit> {
         Verb::Inspect(args) => show(context, &args.images, args.format.as_deref(), |image| {
             image_details(context, image)
         }),
+        Verb::Diff(args) => diff(args, context),
         Verb::Load(args) => load::run(args, context),
         Verb::Import(args) => import::run(args, context),
         Verb::Save(args) => save::run(args, context),
@@ -92,6 +110,43 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<Exit> {
         Verb::Push(args) => push::run(args, context),
         Verb::History(args) => history::run(args, context),
     }
+}
+
+fn diff(args: &DiffArgs, context: &Context) -> Result<Exit> {
+    let store = context.store()?;
+    let image = demo_image::resolve(&store, &args.image)?;
+    let other = args
+        .other
+        .as_deref()
+        .map(|name| demo_image::resolve(&store, name))
+        .transpose()?;
+    let below = match &other {
+        Some(other) => &other.layers[..],
+        None => image
+            .layers
+            .split_last()
+            .map_or(&[][..], |(_, below)| below),
+    };
+    let changes = Files::open(&image.layers)?.changes_since(&Files::open(below)?)?;
+    let mut text = String::new();
+    let mut rows = Vec::new();
+    for (change, path) in changes {
+        let kind = match change {
+            Change::Added => "A",
+            Change::Changed => "C",
+            Change::Deleted => "D",
+        };
+        let path = format!("/{}", String::from_utf8_lossy(&path));
+        match args.format.as_str() {
+            "json" => rows.push(serde_json::json!({ "change": kind, "path": path })),
+            _ => text.push_str(&format!("{kind} {}\n", clean(&path))),
+        }
+    }
+    match args.format.as_str() {
+        "json" => print_line(&Value::Array(rows).to_string())?,
+        _ => print(&text)?,
+    }
+    Ok(Exit::OK)
 }
 
 /// What is known about an image, under Docker's names.

@@ -2,7 +2,9 @@
 
 mod attach;
 mod build;
+mod builder;
 mod capabilities;
+mod commit;
 mod completion;
 mod compose;
 mod console;
@@ -13,6 +15,7 @@ mod demo;
 mod doctor;
 mod exec;
 mod explain;
+mod export;
 mod history;
 mod image;
 mod images;
@@ -87,6 +90,9 @@ pub(crate) enum Verb {
     Volume(volume::Args),
 
     Build(build::Args),
+    Builder(builder::Args),
+    Commit(commit::Args),
+    Export(export::Args),
     Images(images::Args),
     Pull(pull::Args),
     Push(push::Args),
@@ -133,8 +139,8 @@ pub(crate) const GROUPS: &[(&str, &[&str])] = &[
     (
         "Images",
         &[
-            "build", "images", "pull", "push", "login", "logout", "load", "import", "save", "tag",
-            "rmi", "history", "manifest", "image",
+            "build", "builder", "commit", "export", "images", "pull", "push", "login", "logout",
+            "load", "import", "save", "tag", "rmi", "history", "manifest", "image",
         ],
     ),
     ("Stacks", &["compose"]),
@@ -182,6 +188,9 @@ pub(crate) fn run(verb: &Verb, context: &Context) -> Result<Exit> {
         Verb::Network(args) => network::run(args, context),
         Verb::Volume(args) => volume::run(args, context),
         Verb::Build(args) => build::run(args, context),
+        Verb::Builder(args) => builder::run(args, context),
+        Verb::Commit(args) => commit::run(args, context),
+        Verb::Export(args) => export::run(args, context),
         Verb::Images(args) => images::run(args, context),
         Verb::Pull(args) => pull::run(args, context),
         Verb::Push(args) => push::run(args, context),

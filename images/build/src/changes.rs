@@ -6,9 +6,9 @@ use std::io::{BufRead, Read};
 
 use isola_images::files::{FileKind, Files};
 use isola_images::making::LayerWriter;
-use isola_images::{EntryKind, NewEntry, TarEntry, TarReader};
+use isola_images::{EntryKind, Layer, NewEntry, TarEntry, TarReader};
 
-use crate::copy::clamp;
+use crate::copy::{clamp, clean};
 use crate::error::{Error, Kind, Result};
 
 /// Where a wall mounts something in every root.
@@ -29,6 +29,28 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) mounts: Vec<Vec<u8>>,
     /// No time is later, in seconds since 1970.
     pub(crate) epoch: Option<i64>,
+}
+
+/// Writes what was changed in a root of these layers as a further layer: without the
+/// places where something was mounted, `mounts` besides the usual ones. No time is later
+/// than `epoch`, in seconds since 1970.
+///
+/// # Errors
+/// The stream is no archive, or names what can't be; `tar` can't be written.
+pub fn write_changes(
+    layers: &[Layer],
+    mounts: &[String],
+    epoch: Option<i64>,
+    changes: &mut dyn Read,
+    tar: &mut LayerWriter<'_>,
+) -> Result<()> {
+    let mounts = mounts.iter().map(|path| clean(path.as_bytes()).join(&b'/'));
+    let surroundings = Surroundings {
+        lower: &Files::open(layers)?,
+        mounts: mounts.collect(),
+        epoch,
+    };
+    surroundings.write(changes, tar)
 }
 
 /// A folder that is only written if something in it is.

@@ -28,6 +28,7 @@ mod step_run;
 mod tree;
 
 pub use build::{Built, build};
+pub use changes::write_changes;
 pub use config::{ImageConfig, timestamp};
 pub use error::{Error, Kind, Place, Result};
 pub use ignore::Ignore;

@@ -115,9 +115,12 @@ impl Spawner for ContainerSpawner {
             .target
             .as_mut()
             .ok_or_else(|| Failure::new(ErrorKind::Invalid, "the container was not started"))?;
-        let entry = self.cgroup.entry().map_err(setup)?;
-        (target.cgroup, target.tasks) = (entry.unified, entry.tasks);
         let keep = isola_init::changes(&process.program, &self.upper, target.user)?;
+        // Who reads the changes stays with the supervisor: the group may be frozen.
+        if keep.is_empty() {
+            let entry = self.cgroup.entry().map_err(setup)?;
+            (target.cgroup, target.tasks) = (entry.unified, entry.tasks);
+        }
         let result = isola_init::join(target, process, streams, &mut |_| Ok(()), keep);
         (target.cgroup, target.tasks) = (None, Vec::new());
         result

@@ -1,5 +1,6 @@
 //! What is tried, and with which seeds.
 
+mod build;
 mod compose;
 mod dns;
 mod images;
@@ -34,6 +35,7 @@ pub(crate) fn all() -> Vec<Target> {
         dns::target(),
         volume::target(),
     ];
+    all.extend(build::targets());
     all.extend(text::targets());
     all.extend(images::targets());
     all
