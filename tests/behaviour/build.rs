@@ -43,13 +43,15 @@ fn id(env: &Env, image: &str) -> String {
 
 /// Runs a shell's command in an image.
 fn sh(env: &Env, image: &str, script: &str) -> String {
-    env.isola(["run", "--rm", image, "sh", "-c", script]).ok().stdout
+    env.isola(["run", "--rm", image, "sh", "-c", script])
+        .ok()
+        .stdout
 }
 
 fn files_are_copied_as_docker_does(env: &Env) {
     let dockerfile = "FROM box\nWORKDIR /w\nCOPY one.txt two.txt sub/\nCOPY dir .\n\
         COPY --chown=app:extra --chmod=u+x,go= one.txt /owned\nCOPY *.txt /all/\n\
-        COPY --exclude=*.log dir /some/\nCOPY <<A <<\"B\" /docs/\nhome $HOMEDIR\nA\nraw $HOMEDIR\nB\n\
+        COPY --exclude=**/*.log dir /some/\nCOPY <<A <<\"B\" /docs/\nhome $HOMEDIR\nA\nraw $HOMEDIR\nB\n\
         COPY one.txt /w/sub/renamed\nCOPY --parents dir/deep/x.log /tree/\n";
     let folder = context(
         env,
@@ -67,26 +69,67 @@ fn files_are_copied_as_docker_does(env: &Env) {
     );
     std::os::unix::fs::symlink("in", folder.join("dir/link")).unwrap();
     build(env, &folder, "files", &[]).ok();
-    let listing = sh(env, "files", "cd / && find w all some docs tree owned | sort");
+    let listing = sh(
+        env,
+        "files",
+        "cd / && find w all some docs tree owned | sort",
+    );
     assert_eq!(
         listing.lines().collect::<Vec<_>>(),
         [
-            "all", "all/one.txt", "all/two.txt", "docs", "docs/A", "docs/B", "owned", "some",
-            "some/deep", "some/in", "some/kept.tmp", "some/link", "tree", "tree/dir",
-            "tree/dir/deep", "tree/dir/deep/x.log", "w", "w/deep", "w/deep/x.log", "w/in",
-            "w/kept.tmp", "w/link", "w/sub", "w/sub/one.txt", "w/sub/renamed", "w/sub/two.txt",
+            "all",
+            "all/one.txt",
+            "all/two.txt",
+            "docs",
+            "docs/A",
+            "docs/B",
+            "owned",
+            "some",
+            "some/deep",
+            "some/in",
+            "some/kept.tmp",
+            "some/link",
+            "tree",
+            "tree/dir",
+            "tree/dir/deep",
+            "tree/dir/deep/x.log",
+            "w",
+            "w/deep",
+            "w/deep/x.log",
+            "w/in",
+            "w/kept.tmp",
+            "w/link",
+            "w/sub",
+            "w/sub/one.txt",
+            "w/sub/renamed",
+            "w/sub/two.txt",
         ]
     );
-    assert_eq!(sh(env, "files", "stat -c '%a %u:%g' /owned"), "700 1000:2000\n");
-    assert_eq!(sh(env, "files", "readlink /w/link; cat /docs/*"), "in\nhome \nraw $HOMEDIR\n");
+    assert_eq!(
+        sh(env, "files", "stat -c '%a %u:%g' /owned"),
+        "700 1000:2000\n"
+    );
+    assert_eq!(
+        sh(env, "files", "readlink /w/link; cat /docs/*"),
+        "in\nhome \nraw $HOMEDIR\n"
+    );
 }
 
 fn archives_are_unpacked(env: &Env) {
-    let folder = context(env, &[("Dockerfile", "FROM scratch\nADD root.tar /\nADD root.tar /in/\nCOPY root.tar /plain.tar\nCMD [\"/bin/sh\"]\n")]);
+    let folder = context(
+        env,
+        &[(
+            "Dockerfile",
+            "FROM scratch\nADD root.tar /\nADD root.tar /in/\nCOPY root.tar /plain.tar\nCMD [\"/bin/sh\"]\n",
+        )],
+    );
     std::fs::write(folder.join("root.tar"), isola_tests::busybox_layer()).unwrap();
     build(env, &folder, "unpacked", &[]).ok();
-    let script = "/bin/stat -c %a /tmp /root /in/tmp; /bin/test -s /plain.tar && /bin/readlink /bin/ls";
-    let output = env.isola(["run", "--rm", "unpacked", "/bin/sh", "-c", script]).ok();
+    let script =
+        "/bin/stat -c %a /tmp /root /in/tmp; /bin/test -s /plain.tar && /bin/readlink /bin/ls";
+    let output = env
+        .isola(["run", "--rm", "unpacked", "/bin/sh", "-c", script])
+        .ok();
     assert_eq!(output.stdout, "1777\n700\n1777\nbusybox\n");
 }
 
@@ -97,13 +140,23 @@ fn configurations_are_built_up(env: &Env) {
         SHELL [\"/bin/sh\", \"-ec\"]\nENTRYPOINT [\"/bin/echo\"]\nCMD [\"c\", \"d\"]\nONBUILD ENV TRIGGERED=yes\n\
         FROM first\nCMD x $A\n";
     let folder = context(env, &[("Dockerfile", dockerfile)]);
-    let options = ["--build-arg", "BASE=box", "--build-arg", "GREETING=hello", "--label", "late=1"];
+    let options = [
+        "--build-arg",
+        "BASE=box",
+        "--build-arg",
+        "GREETING=hello",
+        "--label",
+        "late=1",
+    ];
     build(env, &folder, "conf", &options).ok();
     let config = env.json(&["image", "inspect", "conf"]);
     let config = &config[0]["Config"];
     let env_of = config["Env"].as_array().unwrap();
     let has = |text: &str| env_of.iter().any(|value| value == text);
-    assert!(has("A=hello \"hello-x\"") && has("B=unset") && !has("TRIGGERED=yes"), "{env_of:?}");
+    assert!(
+        has("A=hello \"hello-x\"") && has("B=unset") && !has("TRIGGERED=yes"),
+        "{env_of:?}"
+    );
     assert_eq!(config["User"], "app:extra");
     assert_eq!(config["WorkingDir"], "/srv/rel");
     assert_eq!(config["StopSignal"], "SIGINT");
@@ -115,7 +168,16 @@ fn configurations_are_built_up(env: &Env) {
     assert_eq!(config["Cmd"], serde_json::json!(["/bin/sh", "-ec", "x $A"]));
     assert_eq!(sh_owner(env), "1000:2000\n");
     // The image's triggers belong to the next build.
-    let next = context(env, &[("next/Dockerfile", "FROM trig\n"), ("trig/Dockerfile", "FROM box\nONBUILD ENV T=1\nONBUILD COPY Dockerfile /d\n")]);
+    let next = context(
+        env,
+        &[
+            ("next/Dockerfile", "FROM trig\n"),
+            (
+                "trig/Dockerfile",
+                "FROM box\nONBUILD ENV T=1\nONBUILD COPY Dockerfile /d\n",
+            ),
+        ],
+    );
     build(env, &next.join("trig"), "trig", &[]).ok();
     build(env, &next.join("next"), "next", &[]).ok();
     assert_eq!(sh(env, "next", "echo $T; cat /d"), "1\nFROM trig\n");
@@ -123,29 +185,58 @@ fn configurations_are_built_up(env: &Env) {
 
 /// The folder that WORKDIR made is its user's.
 fn sh_owner(env: &Env) -> String {
-    let words = ["run", "--rm", "--entrypoint", "/bin/stat", "conf", "-c", "%u:%g", "/srv/rel"];
+    let words = [
+        "run",
+        "--rm",
+        "--entrypoint",
+        "/bin/stat",
+        "conf",
+        "-c",
+        "%u:%g",
+        "/srv/rel",
+    ];
     env.isola(words).ok().stdout
 }
 
 fn steps_follow_content_not_times(env: &Env) {
     let dockerfile = "FROM box\nCOPY first /first\nCOPY second /second\n";
-    let folder = context(env, &[("Dockerfile", dockerfile), ("first", "1"), ("second", "2")]);
+    let folder = context(
+        env,
+        &[("Dockerfile", dockerfile), ("first", "1"), ("second", "2")],
+    );
     let cached = |output: &Output| output.stderr.matches("CACHED").count();
     assert_eq!(cached(&build(env, &folder, "steps", &[]).ok()), 0);
     let before = id(env, "steps");
     let again = build(env, &folder, "steps", &[]).ok();
-    assert_eq!((cached(&again), id(env, "steps")), (2, before.clone()), "{}", again.stderr);
+    assert_eq!(
+        (cached(&again), id(env, "steps")),
+        (2, before.clone()),
+        "{}",
+        again.stderr
+    );
     // Touched, not changed.
-    let file = std::fs::File::options().append(true).open(folder.join("first")).unwrap();
-    file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    let file = std::fs::File::options()
+        .append(true)
+        .open(folder.join("first"))
+        .unwrap();
+    file.set_modified(std::time::SystemTime::UNIX_EPOCH)
+        .unwrap();
     assert_eq!(cached(&build(env, &folder, "steps", &[]).ok()), 2);
     std::fs::write(folder.join("second"), "other").unwrap();
     assert_eq!(cached(&build(env, &folder, "steps", &[]).ok()), 1);
     assert_ne!(id(env, "steps"), before);
     assert_eq!(sh(env, "steps", "cat /second"), "other");
-    assert_eq!(cached(&build(env, &folder, "steps", &["--no-cache"]).ok()), 0);
+    assert_eq!(
+        cached(&build(env, &folder, "steps", &["--no-cache"]).ok()),
+        0
+    );
     // Pruned records are gone, the image is not.
-    assert!(env.isola(["builder", "ls"]).ok().stdout.contains("COPY second"));
+    assert!(
+        env.isola(["builder", "ls"])
+            .ok()
+            .stdout
+            .contains("COPY second")
+    );
     env.isola(["builder", "prune", "-f"]).ok();
     assert!(!env.isola(["builder", "ls"]).ok().stdout.contains("COPY"));
     assert_eq!(sh(env, "steps", "cat /first"), "1");
@@ -153,16 +244,28 @@ fn steps_follow_content_not_times(env: &Env) {
 
 fn contexts_come_as_archives(env: &Env) {
     let mut archive = tar::Builder::new(Vec::new());
-    for (name, content) in [("Dockerfile", "FROM box\nCOPY a /a\n"), ("a", "from a stream"), ("b", "no")] {
+    for (name, content) in [
+        ("Dockerfile", "FROM box\nCOPY a /a\n"),
+        ("a", "from a stream"),
+        ("b", "no"),
+    ] {
         let mut header = tar::Header::new_ustar();
         header.set_size(content.len() as u64);
         header.set_mode(0o644);
-        archive.append_data(&mut header, name, content.as_bytes()).unwrap();
+        archive
+            .append_data(&mut header, name, content.as_bytes())
+            .unwrap();
     }
     let archive = archive.into_inner().unwrap();
-    env.isola_with(["build", "-t", "stream", "-"], &archive).ok();
-    assert_eq!(sh(env, "stream", "cat /a; ls /b 2>/dev/null; true"), "from a stream");
-    let output = env.isola_with(["build", "-q", "-"], b"FROM box\nENV X=1\n").ok();
+    env.isola_with(["build", "-t", "stream", "-"], &archive)
+        .ok();
+    assert_eq!(
+        sh(env, "stream", "cat /a; ls /b 2>/dev/null; true"),
+        "from a stream"
+    );
+    let output = env
+        .isola_with(["build", "-q", "-"], b"FROM box\nENV X=1\n")
+        .ok();
     assert!(output.stdout.starts_with("sha256:") && output.stderr.is_empty());
     let folder = context(env, &[("c", "by -f -")]);
     let words = ["build", "-t", "minus", "-f", "-", folder.to_str().unwrap()];
@@ -176,18 +279,45 @@ fn results_go_where_they_are_wanted(env: &Env) {
     let extra = format!("extra={}", folder.join("more").display());
     let target = env.files().join("out");
     let out = target.to_str().unwrap();
-    let words = ["build", "--build-context", &extra, "-o", out, folder.to_str().unwrap()];
+    let words = [
+        "build",
+        "--build-context",
+        &extra,
+        "-o",
+        out,
+        folder.to_str().unwrap(),
+    ];
     env.isola(words).ok();
-    assert_eq!(std::fs::read_to_string(target.join("c")).unwrap(), "context");
-    assert!(std::fs::read_to_string(target.join("x/passwd")).unwrap().starts_with("root:"));
+    assert_eq!(
+        std::fs::read_to_string(target.join("c")).unwrap(),
+        "context"
+    );
+    assert!(
+        std::fs::read_to_string(target.join("x/passwd"))
+            .unwrap()
+            .starts_with("root:")
+    );
     let file = env.files().join("image.tar");
     let spec = format!("type=oci,dest={}", file.display());
-    build(env, &folder, "sent:1", &["--build-context", &extra, "-o", &spec]).ok();
+    build(
+        env,
+        &folder,
+        "sent:1",
+        &["--build-context", &extra, "-o", &spec],
+    )
+    .ok();
     env.isola(["rmi", "sent:1"]).ok();
     env.isola(["load", "-i", file.to_str().unwrap()]).ok();
     assert!(!id(env, "sent:1").is_empty());
     let ids = env.files().join("id");
-    let words = ["--build-context", &extra, "--iidfile", ids.to_str().unwrap(), "-t", "sent:2"];
+    let words = [
+        "--build-context",
+        &extra,
+        "--iidfile",
+        ids.to_str().unwrap(),
+        "-t",
+        "sent:2",
+    ];
     build(env, &folder, "sent:3", &words).ok();
     assert_eq!(std::fs::read_to_string(ids).unwrap(), id(env, "sent:2"));
     assert_eq!(id(env, "sent:2"), id(env, "sent:3"));
@@ -213,18 +343,37 @@ fn programs_run_and_their_changes_are_a_layer(env: &Env) {
     // The wall's own mounts leave no trace.
     let changed = env.isola(["image", "diff", "ran", "box"]).ok().stdout;
     for line in ["D /etc/plain", "A /said", "A /home/new", "C /etc"] {
-        assert!(changed.lines().any(|found| found == line), "{line} in {changed}");
+        assert!(
+            changed.lines().any(|found| found == line),
+            "{line} in {changed}"
+        );
     }
-    for stub in ["/etc/hosts", "/etc/resolv.conf", "/etc/hostname", "/dev/", "/proc/", "/run", "/sys/"] {
+    for stub in [
+        "/etc/hosts",
+        "/etc/resolv.conf",
+        "/etc/hostname",
+        "/dev/",
+        "/proc/",
+        "/run",
+        "/sys/",
+    ] {
         assert!(!changed.contains(stub), "{stub} in {changed}");
     }
-    assert!(env.isola(["ps", "-aq"]).ok().stdout.is_empty(), "steps leave no instances");
+    assert!(
+        env.isola(["ps", "-aq"]).ok().stdout.is_empty(),
+        "steps leave no instances"
+    );
 }
 
 fn the_same_digest_on_every_wall(env: &Env) {
     let dockerfile = "FROM box\nCOPY a /a\nRUN mkdir -p /x/y && cp /a /x/y/z && ln -s z /x/y/l && rm /etc/plain\nWORKDIR /new\nRUN echo 1 > f\n";
     let folder = context(env, &[("Dockerfile", dockerfile), ("a", "content")]);
-    let options = ["--build-arg", "SOURCE_DATE_EPOCH=1700000000", "--no-cache", "--network=none"];
+    let options = [
+        "--build-arg",
+        "SOURCE_DATE_EPOCH=1700000000",
+        "--no-cache",
+        "--network=none",
+    ];
     build(env, &folder, "here", &options).ok();
     build(env, &folder, "again", &options).ok();
     assert_eq!(id(env, "here"), id(env, "again"));
@@ -242,11 +391,34 @@ fn mounts_and_secrets_leave_nothing(env: &Env) {
         RUN --mount=type=tmpfs,target=/mem,size=1m grep -q ' /mem tmpfs' /proc/mounts && echo x > /mem/x\n\
         RUN --mount=type=secret,id=key --mount=type=secret,id=key,env=KEY,target=/k,mode=0444 \
         cat /run/secrets/key /k > /lengths; echo ${#KEY} >> /lengths; wc -c < /lengths > /count; rm /lengths\n";
-    let folder = context(env, &[("Dockerfile", dockerfile), ("data/a", "a\n"), ("key", "hidden-word\n")]);
+    let folder = context(
+        env,
+        &[
+            ("Dockerfile", dockerfile),
+            ("data/a", "a\n"),
+            ("key", "hidden-word\n"),
+        ],
+    );
     let secret = format!("id=key,src={}", folder.join("key").display());
-    build(env, &folder, "mounted", &["--secret", &secret, "--network=none"]).ok();
-    assert_eq!(sh(env, "mounted", "cat /both /count; ls -d /data /t /mem /k /run 2>/dev/null"), "a\ntool\n27\n");
-    assert_eq!(std::fs::read_to_string(folder.join("data/a")).unwrap(), "a\n");
+    build(
+        env,
+        &folder,
+        "mounted",
+        &["--secret", &secret, "--network=none"],
+    )
+    .ok();
+    assert_eq!(
+        sh(
+            env,
+            "mounted",
+            "cat /both /count; ls -d /data /t /mem /k /run 2>/dev/null"
+        ),
+        "a\ntool\n27\n"
+    );
+    assert_eq!(
+        std::fs::read_to_string(folder.join("data/a")).unwrap(),
+        "a\n"
+    );
     let history = env.isola(["history", "--no-trunc", "mounted"]).ok().stdout;
     assert!(!history.contains("hidden-word"));
 }
@@ -271,25 +443,57 @@ fn stages_are_built_side_by_side(env: &Env) {
 }
 
 fn commit_export_and_diff(env: &Env) {
-    env.ready("aa", &["-e", "X=1"], &["sh", "-c", "echo new > /new; rm /etc/plain; echo ready; sleep 1000"]);
-    env.isola(["commit", "-m", "why", "-c", "CMD [\"cat\", \"/new\"]", "-c", "LABEL l=1", "aa", "made"])
-        .ok();
+    env.ready(
+        "aa",
+        &["-e", "X=1"],
+        &[
+            "sh",
+            "-c",
+            "echo new > /new; rm /etc/plain; echo ready; sleep 1000",
+        ],
+    );
+    env.isola([
+        "commit",
+        "-m",
+        "why",
+        "-c",
+        "CMD [\"cat\", \"/new\"]",
+        "-c",
+        "LABEL l=1",
+        "aa",
+        "made",
+    ])
+    .ok();
     assert_eq!(env.isola(["run", "--rm", "made"]).ok().stdout, "new\n");
-    assert_eq!(sh(env, "made", "echo $X; ls /etc/plain 2>/dev/null; true"), "1\n");
-    assert_eq!(env.isola(["image", "diff", "made", "box"]).ok().stdout, "C /etc\nD /etc/plain\nA /new\n");
+    assert_eq!(
+        sh(env, "made", "echo $X; ls /etc/plain 2>/dev/null; true"),
+        "1\n"
+    );
+    assert_eq!(
+        env.isola(["image", "diff", "made", "box"]).ok().stdout,
+        "C /etc\nD /etc/plain\nA /new\n"
+    );
     assert_eq!(env.exec("aa", &["echo", "alive"]).ok().stdout, "alive\n");
     // Stopped, it is exported all the same.
     env.isola(["stop", "-t", "1", "aa"]).ok();
     let file = env.files().join("root.tar");
-    env.isola(["export", "-o", file.to_str().unwrap(), "aa"]).ok();
+    env.isola(["export", "-o", file.to_str().unwrap(), "aa"])
+        .ok();
     let mut archive = tar::Archive::new(std::fs::File::open(&file).unwrap());
     let names: Vec<String> = archive
         .entries()
         .unwrap()
         .map(|entry| entry.unwrap().path().unwrap().display().to_string())
         .collect();
-    assert!(names.contains(&"new".into()) && names.contains(&"bin/busybox".into()), "{names:?}");
-    assert!(!names.iter().any(|name| name == "etc/plain" || name.starts_with("proc/1")));
+    assert!(
+        names.contains(&"new".into()) && names.contains(&"bin/busybox".into()),
+        "{names:?}"
+    );
+    assert!(
+        !names
+            .iter()
+            .any(|name| name == "etc/plain" || name.starts_with("proc/1"))
+    );
     env.isola(["rm", "aa"]).ok();
 }
 
@@ -298,7 +502,13 @@ fn caches_stay_and_keys_are_passed_on(env: &Env) {
     let folder = context(env, &[("Dockerfile", dockerfile)]);
     for number in ["1", "2"] {
         let arg = format!("N={number}");
-        build(env, &folder, "cached", &["--build-arg", &arg, "--network=none"]).ok();
+        build(
+            env,
+            &folder,
+            "cached",
+            &["--build-arg", &arg, "--network=none"],
+        )
+        .ok();
     }
     assert_eq!(sh(env, "cached", "cat /list"), "1\n2\n");
     let ssh = "FROM box\nRUN --mount=type=ssh,mode=0666 test -S $SSH_AUTH_SOCK && stat -c %a $SSH_AUTH_SOCK > /mode\n";

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use isola_build::{Download, Error, Images, Kind, Result};
 use isola_images::making::{Base, Lease};
-use isola_images::registry::{Client, Platform};
+use isola_images::registry::{Client, Platform, Platforms};
 use isola_images::{Reference, Store};
 
 use crate::context::Context;
@@ -46,8 +46,9 @@ impl<'a> BuildImages<'a> {
             return Ok(());
         }
         let transfers = Transfers::of_pull(self.quiet);
+        let wanted_platform = platform.map_or(Platforms::Native, Platforms::One);
         self.store
-            .pull(&self.client, reference, platform, &|event| {
+            .pull(&self.client, reference, wanted_platform, &|event| {
                 transfers.tell(event)
             })?;
         Ok(())

@@ -110,7 +110,7 @@ impl Output {
                 let client = context.registries()?;
                 for name in &self.names {
                     let transfers = Transfers::of_push(quiet);
-                    store.push(&client, name, &|event| transfers.tell(event))?;
+                    store.push(&client, name, None, &|event| transfers.tell(event))?;
                 }
                 Ok(Some(id))
             }
@@ -135,7 +135,7 @@ impl Output {
                     true => vec![id.to_string()],
                     false => self.names.iter().map(ToString::to_string).collect(),
                 };
-                stream(path, |out| Ok(store.save(&words, out)?))?;
+                stream(path, |out| Ok(store.save(&words, None, out)?))?;
                 Ok(Some(id))
             }
         }

@@ -133,12 +133,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<Exit> {
     let engine = context.engine()?;
     let inputs = Inputs::read(args, context, &store)?;
     let images = BuildImages::new(context, &store, args.pull, args.quiet)?;
-    let steps = Steps {
-        engine,
-        config: settings,
-        isolation: &allowed,
-        limits,
-    };
+    let steps = Steps::new(engine, settings, &allowed, limits);
     let native = isola_images::registry::Platform::native();
     let plain = !std::io::stderr().is_terminal() || args.progress == "plain";
     let shown = match (args.quiet, args.progress.as_str()) {
@@ -155,6 +150,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<Exit> {
         (&native.os, &native.architecture),
         &|event: &Event<'_>| shown.tell(event),
     );
+    drop(steps);
     let built = result.map_err(|error| {
         shown.end();
         build::failure(error, shown.has_told_output())

@@ -5,7 +5,9 @@
 
 mod changes;
 
-use std::time::Duration;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use isola_build::{Error, Job, JobMount, Kind, Result, Runner, Said, Take};
 use isola_images::Image;
@@ -22,6 +24,8 @@ pub use changes::Changes;
 
 /// How often a running program looks whether its build has failed elsewhere.
 const PULSE: Duration = Duration::from_millis(200);
+/// How long the last instances of a build may take to go.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Runs steps of a build.
 #[derive(Debug)]
@@ -34,6 +38,38 @@ pub struct Steps<'a> {
     pub isolation: &'a [Isolation],
     /// Limits, as `--memory`: what [`Options`] has for them.
     pub limits: Options,
+    /// Folders of the instances that were made; they go with their instances.
+    made: Mutex<Vec<PathBuf>>,
+}
+
+impl<'a> Steps<'a> {
+    /// Runs steps behind the first of these walls that works.
+    pub fn new(
+        engine: &'a Engine,
+        config: &'a Config,
+        isolation: &'a [Isolation],
+        limits: Options,
+    ) -> Steps<'a> {
+        Steps {
+            engine,
+            config,
+            isolation,
+            limits,
+            made: Mutex::default(),
+        }
+    }
+}
+
+impl Drop for Steps<'_> {
+    /// A build is over when nothing of its steps is left. Machines take a moment to power
+    /// off, in which further steps may already run.
+    fn drop(&mut self) {
+        let until = Instant::now() + PATIENCE;
+        let made = self.made.get_mut().map(std::mem::take).unwrap_or_default();
+        while made.iter().any(|folder| folder.exists()) && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
 }
 
 impl From<crate::Error> for Error {
@@ -100,6 +136,9 @@ impl Steps<'_> {
             return Err(Error::new(Kind::Unsupported, message).hint(
                 "fetch what needs a key outside of the build, or use --isolation container",
             ));
+        }
+        if let Ok(mut made) = self.made.lock() {
+            made.push(self.engine.files(&instance).dir().to_owned());
         }
         match self.engine.host(&instance) {
             Ok(control) => Ok((instance, control)),
