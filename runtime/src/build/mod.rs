@@ -121,6 +121,7 @@ impl Steps<'_> {
             config: self.config,
             isolation: self.isolation,
             name: None,
+            inherit: None,
         })?;
         let wall = WallCapabilities::of(instance.record.workload.isolation);
         let socket = job
