@@ -103,7 +103,7 @@ mod tests {
         let out = out.split_off(3);
         assert_eq!(out.len(), size(&xattrs));
         assert_eq!(decode(&out).unwrap(), xattrs);
-        assert!(decode(&out[..out.len() - 5]).is_none());
+        assert!(decode(&out[..out.len() - 12]).is_none());
         assert_eq!(&out[12..16], [10, 6, 20, 0]);
         assert_eq!(count(out.len()) as usize, 1 + (out.len() - 12) / 4);
         for (name, held) in [
