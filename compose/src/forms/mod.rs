@@ -6,15 +6,17 @@ mod checks;
 mod commands;
 pub(crate) mod keys;
 mod mounts;
+mod paths;
 mod ports;
 mod records;
 mod words;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 pub(crate) use checks::*;
 pub(crate) use commands::{command, health_test};
 pub(crate) use mounts::{device, volume};
+pub(crate) use paths::{absolute, clean};
 pub(crate) use ports::ports;
 pub(crate) use records::*;
 pub(crate) use words::{hosts, names, one_or_more, pairs, ssh, variables};
@@ -385,33 +387,4 @@ fn settled(mut node: Node) -> Node {
 fn is_name(name: &str) -> bool {
     let known = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     !name.is_empty() && name.bytes().all(known)
-}
-
-/// A path without `.` and `..`, from `base` where it is relative.
-pub(crate) fn absolute(base: &Path, home: Option<&str>, text: &str) -> PathBuf {
-    let from_home = match (text, home) {
-        ("~", Some(home)) => Some(PathBuf::from(home)),
-        (text, Some(home)) => text
-            .strip_prefix("~/")
-            .map(|rest| Path::new(home).join(rest)),
-        _ => None,
-    };
-    clean(&base.join(from_home.unwrap_or_else(|| text.into())))
-}
-
-/// Takes out `.` and `..` by the text alone: the path need not exist.
-pub(crate) fn clean(path: &Path) -> PathBuf {
-    use std::path::Component;
-    let mut clean = PathBuf::new();
-    for component in path.components() {
-        match component {
-            Component::CurDir => {}
-            Component::ParentDir if clean.file_name().is_some() => {
-                clean.pop();
-            }
-            Component::ParentDir if clean.has_root() => {}
-            component => clean.push(component),
-        }
-    }
-    clean
 }

@@ -136,3 +136,34 @@ pub(crate) fn reason(error: &ureq::Error, timeout: Duration) -> String {
 pub(super) fn inner(error: &io::Error) -> Option<&rustls::Error> {
     error.get_ref()?.downcast_ref()
 }
+
+/// The length that it says must be the one that a manifest gives.
+pub(super) fn check_length(answer: &Answer, size: u64) -> std::result::Result<(), String> {
+    match answer.body.content_length() {
+        Some(said) if said != size => Err(format!(
+            "it says that a blob has {said} bytes, its manifest {size}"
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// `Content-Range: bytes FIRST-LAST/ALL` (RFC 9110, section 14.4).
+pub(super) fn check_range(answer: &Answer, at: u64, size: u64) -> std::result::Result<(), String> {
+    let text = answer.header("content-range").unwrap_or_default();
+    let range = text
+        .strip_prefix("bytes ")
+        .and_then(|rest| rest.split_once('/'));
+    let fits = range.is_some_and(|(range, all)| {
+        let first = range
+            .split('-')
+            .next()
+            .and_then(|first| first.trim().parse().ok());
+        first == Some(at) && (all.trim() == "*" || all.trim().parse() == Ok(size))
+    });
+    match fits {
+        true => Ok(()),
+        false => Err(format!(
+            "asked for the bytes from {at} of {size} on, it sends {text:?}"
+        )),
+    }
+}

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ureq::http::Method;
 
-use super::answer::{self, Answer};
+use super::answer::{self, check_length, check_range};
 use super::http::{Ask, Client, Upload};
 use super::manifest::{ACCEPTED, Descriptor};
 use super::retry::{self, Again, Failed, Patience, Tried};
@@ -371,34 +371,4 @@ fn cut(host: &str, reason: String, again: Again) -> Failed {
         reason,
     };
     Failed::new(error, again)
-}
-
-fn check_length(answer: &Answer, size: u64) -> std::result::Result<(), String> {
-    match answer.body.content_length() {
-        Some(said) if said != size => Err(format!(
-            "it says that a blob has {said} bytes, its manifest {size}"
-        )),
-        _ => Ok(()),
-    }
-}
-
-/// `Content-Range: bytes FIRST-LAST/ALL` (RFC 9110, section 14.4).
-fn check_range(answer: &Answer, at: u64, size: u64) -> std::result::Result<(), String> {
-    let text = answer.header("content-range").unwrap_or_default();
-    let range = text
-        .strip_prefix("bytes ")
-        .and_then(|rest| rest.split_once('/'));
-    let fits = range.is_some_and(|(range, all)| {
-        let first = range
-            .split('-')
-            .next()
-            .and_then(|first| first.trim().parse().ok());
-        first == Some(at) && (all.trim() == "*" || all.trim().parse() == Ok(size))
-    });
-    match fits {
-        true => Ok(()),
-        false => Err(format!(
-            "asked for the bytes from {at} of {size} on, it sends {text:?}"
-        )),
-    }
 }
