@@ -31,8 +31,8 @@ const WRONG: &[(&str, &str)] = &[
     ),
     ("", "Dockerfile:1:1: there is no FROM"),
     (
-        "FROM box\nENV A=${B:?it is needed}\n",
-        "Dockerfile:2:7: B: it is needed",
+        "FROM box\nENV A=\"${B:?it is needed}\"\n",
+        "Dockerfile:2:5: B: it is needed",
     ),
     (
         "ARG I\nFROM $I\n",
