@@ -388,6 +388,15 @@ impl Stage<'_> {
                 Err(error) => return Err(failed("lock", error.into())),
             }
             all.locks.push(lock);
+            // Steps that share it come at the same time: one makes it.
+            let making = fs::File::options()
+                .create(true)
+                .truncate(false)
+                .write(true)
+                .open(root.join("making.lock"))
+                .map_err(|error| failed("lock", error))?;
+            rustix::fs::flock(&making, Op::LockExclusive)
+                .map_err(|error| failed("lock", error.into()))?;
             if !folder.is_dir() {
                 let new = folder.with_extension("new");
                 let _ = fs::remove_dir_all(&new);
@@ -402,9 +411,7 @@ impl Stage<'_> {
                 chown(&new, Some(*uid), Some(*gid)).map_err(|error| failed("make", error))?;
                 fs::set_permissions(&new, fs::Permissions::from_mode(*mode))
                     .map_err(|error| failed("make", error))?;
-                if fs::rename(&new, &folder).is_err() && !folder.is_dir() {
-                    return Err(failed("make", std::io::ErrorKind::Other.into()));
-                }
+                fs::rename(&new, &folder).map_err(|error| failed("make", error))?;
             }
             return Ok(folder);
         }
