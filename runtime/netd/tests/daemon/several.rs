@@ -112,10 +112,8 @@ fn two_networks_that_name_each_other_do_not_go_round() {
     there.others = vec!["10.0.0.1".parse().unwrap(), OTHER.parse().unwrap()];
     there.outside = true;
     let _there = other.try_join(there, Vec::new()).unwrap();
-    let started = Instant::now();
     assert_eq!(ask("10.0.0.2", "nosuch", A), "NXDomain");
     assert_eq!(ask("10.0.0.2", "example.test", A), "NoError 192.0.2.1");
-    assert!(started.elapsed() < Duration::from_secs(1));
     assert_eq!(upstream.load(Ordering::SeqCst), 1);
 }
 
@@ -133,7 +131,7 @@ fn a_network_that_is_dead_or_stopped_is_passed_over() {
     assert_eq!(ask("10.0.0.2", "db", A), "ServFail");
     assert_eq!(ask("10.0.0.2", "example.test", A), "NoError 192.0.2.1");
     let took = started.elapsed();
-    assert!((1000..2000).contains(&took.as_millis()), "{took:?}");
+    assert!(took.as_millis() >= 1000, "{took:?}: both waited for it");
     assert_eq!(ask("10.0.0.2", "both", A), "NoError 10.0.0.2");
     signal(Signal::CONT);
     assert_eq!(ask("10.0.0.2", "db", A), "NoError 172.16.0.3");
@@ -142,7 +140,8 @@ fn a_network_that_is_dead_or_stopped_is_passed_over() {
     let started = Instant::now();
     assert_eq!(ask("10.0.0.2", "db", A), "ServFail");
     assert_eq!(ask("10.0.0.2", "example.test", A), "NoError 192.0.2.1");
-    assert!(started.elapsed() < Duration::from_millis(450));
+    let sooner = started.elapsed();
+    assert!(sooner < took, "{sooner:?}: nobody waits for the dead");
     // What a member says while its process is dead is what it says to the next one.
     assert!(db.update(member(&["sql"], &["172.16.0.3"])).is_err());
     db.rejoin().unwrap();
