@@ -123,7 +123,7 @@ pub(crate) fn unpack(
     let stream = decode(origin.open()?, &name)?;
     let mut reader = TarReader::new(BufReader::with_capacity(256 << 10, stream), name.clone());
     let mut written: BTreeSet<Vec<u8>> = BTreeSet::new();
-    while let Some(entry) = reader.next()? {
+    while let Some(entry) = reader.next_entry()? {
         let path = inside(&entry.path, &name)?;
         check_name(&path)?;
         if path.is_empty() {

@@ -53,6 +53,9 @@ pub fn write_changes(
     surroundings.write(changes, tar)
 }
 
+/// Paths in a layer.
+type Paths = BTreeSet<Vec<u8>>;
+
 /// A folder that is only written if something in it is.
 struct Pending {
     path: Vec<u8>,
@@ -61,7 +64,7 @@ struct Pending {
 
 impl Surroundings<'_> {
     /// Places of mounts that were made for them, and the folders above these.
-    fn stubs(&self) -> Result<(BTreeSet<Vec<u8>>, BTreeSet<Vec<u8>>)> {
+    fn stubs(&self) -> Result<(Paths, Paths)> {
         let (mut stubs, mut above) = (BTreeSet::new(), BTreeSet::from([Vec::new()]));
         let own = MOUNTS.iter().map(|path| path.as_bytes().to_vec());
         for path in own.chain(self.mounts.iter().cloned()) {
@@ -89,7 +92,7 @@ impl Surroundings<'_> {
             "the changes",
         );
         let mut pending: Vec<Pending> = Vec::new();
-        while let Some(entry) = reader.next()? {
+        while let Some(entry) = reader.next_entry()? {
             let path = clean_name(&entry.path)?;
             pending.retain(|folder| is_below(&path, &folder.path));
             let folder = entry.kind == EntryKind::Dir;

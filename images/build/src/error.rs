@@ -53,7 +53,7 @@ pub struct Error {
     /// The Dockerfile and the place in it.
     pub at: Option<(String, Place)>,
     /// The last lines that a failing program wrote.
-    pub tail: Vec<String>,
+    pub tail: Box<[String]>,
     /// What the store said, where that was the reason.
     pub source: Option<Box<isola_images::Error>>,
 }
@@ -66,7 +66,7 @@ impl Error {
             message: message.into(),
             hint: None,
             at: None,
-            tail: Vec::new(),
+            tail: Box::default(),
             source: None,
         }
     }

@@ -1,27 +1,24 @@
 //! RUN.
 
-use std::fs;
-use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown};
-use std::path::{Path, PathBuf};
+mod cache;
+mod files;
+mod output;
 
-use isola_images::files::{FileKind, Files};
-use isola_images::{Digest, Layer};
+use files::{copy_out, hash_tree, mounted, secret_folder, write_file};
+use isola_images::Layer;
+use isola_images::files::Files;
+use output::{Tail, ending, short};
+use std::fs;
+use std::path::PathBuf;
 
 use crate::changes::Surroundings;
-use crate::copy::{clean, find};
-use crate::dockerfile::{Command, HereDoc, Item, Mount, MountKind, Network, Run, Sharing, Word};
+use crate::copy::clean;
+use crate::dockerfile::{Command, HereDoc, Item, Mount, MountKind, Network, Run, Word};
 use crate::error::{Error, Kind, Result};
 use crate::key::Key;
 use crate::options::{Event, Step};
 use crate::run::{Job, JobMount};
 use crate::stage::{Stage, make};
-use crate::tree::{Node, Tree, shown};
-
-/// Lines that a failing program's error shows.
-const TAIL: usize = 20;
-/// Bytes that are kept for them.
-const TAIL_BYTES: usize = 16 << 10;
 
 /// Mounts that were put together, and what has to live as long as they.
 #[derive(Default)]
@@ -131,7 +128,7 @@ impl Stage<'_> {
                     if let Kind::Run(code) = error.kind {
                         error.message =
                             format!("`{}` ended with {}", short(&item.text), ending(code));
-                        error.tail = tail.lines();
+                        error.tail = tail.lines().into();
                     }
                     error.or_at(place)
                 })
@@ -329,97 +326,11 @@ impl Stage<'_> {
         }
         Ok(())
     }
-
-    /// The folder of a cache, locked as its sharing asks for.
-    fn cache(
-        &self,
-        mount: &Mount,
-        target: &str,
-        word: &Word,
-        all: &mut Prepared,
-    ) -> Result<PathBuf> {
-        let MountKind::Cache {
-            id,
-            sharing,
-            from,
-            source,
-            mode,
-            uid,
-            gid,
-        } = &mount.kind
-        else {
-            return Err(Error::at(word.place, "it is no cache"));
-        };
-        let name = id.as_deref().unwrap_or(target);
-        let root = &self.build.options.caches;
-        let failed = |what: &str, error: std::io::Error| {
-            Error::io(format!("{what} the cache {name}"), error)
-        };
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(root)
-            .map_err(|error| failed("make", error))?;
-        let mut number = 0;
-        loop {
-            let file = Digest::of(format!("{name}\0{number}").as_bytes()).hex();
-            let (folder, lock) = (
-                root.join(&file[..32]),
-                root.join(format!("{}.lock", &file[..32])),
-            );
-            let lock = fs::File::options()
-                .create(true)
-                .truncate(false)
-                .write(true)
-                .open(&lock)
-                .map_err(|error| failed("lock", error))?;
-            use rustix::fs::FlockOperation as Op;
-            let (wanted, wait) = match sharing {
-                Sharing::Shared => (Op::LockShared, true),
-                Sharing::Locked => (Op::LockExclusive, true),
-                Sharing::Private => (Op::NonBlockingLockExclusive, false),
-            };
-            match rustix::fs::flock(&lock, wanted) {
-                Ok(()) => {}
-                Err(rustix::io::Errno::WOULDBLOCK) if !wait => {
-                    number += 1;
-                    continue;
-                }
-                Err(error) => return Err(failed("lock", error.into())),
-            }
-            all.locks.push(lock);
-            // Steps that share it come at the same time: one makes it.
-            let making = fs::File::options()
-                .create(true)
-                .truncate(false)
-                .write(true)
-                .open(root.join("making.lock"))
-                .map_err(|error| failed("lock", error))?;
-            rustix::fs::flock(&making, Op::LockExclusive)
-                .map_err(|error| failed("lock", error.into()))?;
-            if !folder.is_dir() {
-                let new = folder.with_extension("new");
-                let _ = fs::remove_dir_all(&new);
-                match from {
-                    Some(from) => {
-                        let held = self.source(from, word.place)?;
-                        let node = mounted(held.tree(), source, word)?;
-                        copy_out(held.tree(), &node, &new)?;
-                    }
-                    None => fs::create_dir(&new).map_err(|error| failed("make", error))?,
-                }
-                chown(&new, Some(*uid), Some(*gid)).map_err(|error| failed("make", error))?;
-                fs::set_permissions(&new, fs::Permissions::from_mode(*mode))
-                    .map_err(|error| failed("make", error))?;
-                fs::rename(&new, &folder).map_err(|error| failed("make", error))?;
-            }
-            return Ok(folder);
-        }
-    }
 }
 
 /// What programs find others with when the image does not say.
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// Where a here-document with an interpreter of its own is.
 const SCRIPT: &str = "/dev/pipes/script";
 
@@ -453,135 +364,4 @@ fn arguments(run: &Run, shell: &[String]) -> (Vec<String>, Option<String>) {
 fn is_alone(text: &str, doc: &HereDoc) -> bool {
     let text = text.trim();
     text.starts_with("<<") && !text.contains(char::is_whitespace) && text.contains(&doc.name)
-}
-
-fn mounted(tree: &Tree, source: &str, word: &Word) -> Result<Node> {
-    let mut nodes = find(tree, source).map_err(|error| error.or_at(word.place))?;
-    nodes.pop().ok_or_else(|| {
-        Error::at(
-            word.place,
-            format!("--mount={}: {source:?} is not there", word.text),
-        )
-    })
-}
-
-fn hash_tree(key: &mut Key, tree: &Tree, node: &Node) -> Result<()> {
-    let meta = tree.meta(node);
-    key.add(&node.path).numbers(&[
-        meta.kind as u64,
-        meta.mode.into(),
-        meta.uid.into(),
-        meta.gid.into(),
-        meta.size,
-    ]);
-    match meta.kind {
-        FileKind::Dir => {
-            for child in tree.list(node)? {
-                hash_tree(key, tree, &child)?;
-            }
-        }
-        FileKind::Symlink => drop(key.add(&tree.target(node)?)),
-        FileKind::File => key.content(tree.read(node)?, &shown(&node.path))?,
-        _ => {}
-    }
-    Ok(())
-}
-
-/// Copies files to a new place of the host, which only the build knows.
-fn copy_out(tree: &Tree, node: &Node, to: &Path) -> Result<()> {
-    let failed = |error: std::io::Error| Error::io(format!("copy {}", shown(&node.path)), error);
-    let meta = tree.meta(node);
-    match meta.kind {
-        FileKind::Dir => {
-            fs::create_dir(to).map_err(failed)?;
-            for child in tree.list(node)? {
-                let name =
-                    <std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(child.name());
-                copy_out(tree, &child, &to.join(name))?;
-            }
-        }
-        FileKind::File => {
-            let mut file = fs::File::create_new(to).map_err(failed)?;
-            std::io::copy(&mut tree.read(node)?, &mut file).map_err(failed)?;
-        }
-        FileKind::Symlink => {
-            let target = tree.target(node)?;
-            let target = <std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(&target);
-            std::os::unix::fs::symlink(target, to).map_err(failed)?;
-            return std::os::unix::fs::lchown(to, Some(meta.uid), Some(meta.gid)).map_err(failed);
-        }
-        // Devices and pipes are of no use in a mount for one step.
-        _ => return Ok(()),
-    }
-    chown(to, Some(meta.uid), Some(meta.gid)).map_err(failed)?;
-    fs::set_permissions(to, fs::Permissions::from_mode(meta.mode)).map_err(failed)
-}
-
-/// A folder for secrets: in memory where there is such a place.
-fn secret_folder(lease: &isola_images::making::Lease, index: usize) -> Result<PathBuf> {
-    /// TMPFS_MAGIC (linux/magic.h).
-    const TMPFS: i64 = 0x0102_1994;
-    for place in ["/run", "/dev/shm"] {
-        let in_memory = rustix::fs::statfs(place).is_ok_and(|found| found.f_type == TMPFS);
-        let unique = lease.folder()?;
-        let name = Digest::of(unique.as_os_str().as_encoded_bytes()).hex();
-        let folder = Path::new(place).join(format!("isola-secret-{}-{index}", &name[..16]));
-        if in_memory && fs::DirBuilder::new().mode(0o700).create(&folder).is_ok() {
-            return Ok(folder);
-        }
-    }
-    Ok(lease.folder()?)
-}
-
-fn write_file(path: &Path, content: &[u8], mode: u32, owner: (u32, u32)) -> Result<()> {
-    let failed = |error: std::io::Error| Error::io(format!("write {}", path.display()), error);
-    let mut file = fs::File::options()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(failed)?;
-    file.write_all(content).map_err(failed)?;
-    chown(path, Some(owner.0), Some(owner.1)).map_err(failed)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(failed)
-}
-
-/// An instruction in one line of a message.
-fn short(text: &str) -> String {
-    const LONGEST: usize = 80;
-    let line = text.lines().next().unwrap_or_default();
-    match line.char_indices().nth(LONGEST) {
-        Some((at, _)) => format!("{}...", &line[..at]),
-        None => line.to_owned(),
-    }
-}
-
-fn ending(code: i32) -> String {
-    match code {
-        129..=192 => format!("exit code {code} (signal {})", code - 128),
-        code => format!("exit code {code}"),
-    }
-}
-
-/// The last lines of a program's output.
-#[derive(Default)]
-struct Tail(Vec<u8>);
-
-impl Tail {
-    fn add(&mut self, bytes: &[u8]) {
-        self.0.extend_from_slice(bytes);
-        if self.0.len() > 2 * TAIL_BYTES {
-            self.0.drain(..self.0.len() - TAIL_BYTES);
-        }
-    }
-
-    fn lines(&self) -> Vec<String> {
-        let text = String::from_utf8_lossy(&self.0);
-        let lines: Vec<&str> = text.lines().collect();
-        let from = lines.len().saturating_sub(TAIL);
-        lines[from..]
-            .iter()
-            .map(|line| (*line).to_owned())
-            .collect()
-    }
 }

@@ -107,7 +107,7 @@ impl Store {
                 bytes: 0,
                 progress,
             };
-            while let Some(entry) = tar.next()? {
+            while let Some(entry) = tar.next_entry()? {
                 let name = normal(&String::from_utf8_lossy(&entry.path));
                 match entry.kind {
                     EntryKind::File if entry.sparse.is_none() => reading.file(name, &mut tar)?,

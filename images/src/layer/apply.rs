@@ -56,7 +56,7 @@ pub(crate) fn read_layer<R: BufRead>(
     budget: &mut Budget<'_>,
 ) -> Result<Tree> {
     let mut tree = Tree::new();
-    while let Some(entry) = tar.next()? {
+    while let Some(entry) = tar.next_entry()? {
         budget.entry()?;
         budget.metadata(entry.weight())?;
         add(&mut tree, entry, tar, sink, budget)?;

@@ -99,7 +99,7 @@ impl<R: BufRead> TarReader<R> {
     ///
     /// # Errors
     /// A malformed stream, or one that can't be read.
-    pub fn next(&mut self) -> Result<Option<Entry>> {
+    pub fn next_entry(&mut self) -> Result<Option<Entry>> {
         self.skip_data()?;
         let mut pax = self.globals.clone();
         let (mut long_name, mut long_link) = (None, None);

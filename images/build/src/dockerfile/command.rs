@@ -22,7 +22,7 @@ impl Command {
     pub fn args(&self, shell: &[String]) -> Vec<String> {
         match self {
             Command::Exec(words) => words.clone(),
-            Command::Shell(text) => [shell, &[text.clone()]].concat(),
+            Command::Shell(text) => [shell, std::slice::from_ref(text)].concat(),
         }
     }
 }

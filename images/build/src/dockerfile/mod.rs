@@ -5,7 +5,9 @@ mod command;
 mod flags;
 mod lines;
 mod model;
+mod mount;
 mod parse;
+mod values;
 mod words;
 
 pub use command::Command;
