@@ -26,6 +26,7 @@ mod chain;
 mod creds;
 mod handle;
 mod node;
+mod open;
 pub mod run;
 mod sandbox;
 mod server;

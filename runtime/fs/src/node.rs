@@ -6,6 +6,10 @@
 //! lost its descriptor is looked for under the name that it had last; it is opened
 //! again only if what is there is the same file, and is stale otherwise.
 
+pub(crate) use crate::open::{open_beneath, stat_fd};
+use crate::wire::ROOT;
+use rustix::fs::{AtFlags, Mode, OFlags, Statx, StatxFlags, statx};
+use rustix::io::Errno;
 use std::collections::HashMap;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -13,17 +17,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Statx, StatxFlags, openat2, statx};
-use rustix::io::Errno;
-
-use crate::wire::ROOT;
-
 /// Most nodes at once: about 300 MiB of memory.
 const MAX_NODES: usize = 1 << 20;
+
 /// Deepest way back to a node that lost its descriptor.
 const MAX_DEPTH: usize = 4096;
+
 /// STATX_MNT_ID (Linux 5.8).
-const MOUNT: StatxFlags = StatxFlags::from_bits_retain(0x1000);
+pub(crate) const MOUNT: StatxFlags = StatxFlags::from_bits_retain(0x1000);
 
 /// Locks a mutex; data behind one is never left half changed.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -396,30 +397,4 @@ impl Version {
             size: stat.stx_size,
         }
     }
-}
-
-/// Attributes of an open file.
-pub(crate) fn stat_fd(fd: BorrowedFd<'_>) -> Result<Statx, Errno> {
-    statx(
-        fd,
-        c"",
-        AtFlags::EMPTY_PATH,
-        StatxFlags::BASIC_STATS | StatxFlags::BTIME | MOUNT,
-    )
-}
-
-/// Opens one name in a folder. Links are never followed and no `..` leads out.
-pub(crate) fn open_beneath(
-    folder: BorrowedFd<'_>,
-    name: &CStr,
-    flags: OFlags,
-    mode: Mode,
-) -> Result<OwnedFd, Errno> {
-    openat2(
-        folder,
-        name,
-        flags | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-        mode,
-        ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS,
-    )
 }

@@ -333,16 +333,6 @@ impl Supervisor {
         }
     }
 
-    fn refuse_ended(&mut self, to: super::Address) {
-        self.clients.fail(
-            to,
-            Failure::new(
-                ErrorKind::Invalid,
-                format!("instance {} has ended", self.record.name),
-            ),
-        );
-    }
-
     /// Gives everything back, writes the last word, and only then tells those who
     /// wait: what they find after that is final.
     pub(super) fn rest(&mut self, tell: impl FnOnce(&mut Supervisor)) {
@@ -385,23 +375,5 @@ impl Supervisor {
     fn goes_with_its_run(&self) -> bool {
         // A copy from or to an instance leaves it.
         self.record.workload.auto_remove && self.networks
-    }
-
-    fn tell_exit(&mut self) {
-        let status = ExitStatus::Code(self.status.exit_code.unwrap_or(0));
-        self.typing.clear();
-        let listeners = std::mem::take(&mut self.attached)
-            .into_iter()
-            .chain(std::mem::take(&mut self.waiters));
-        for to in listeners {
-            self.clients.event(
-                to.client,
-                &Event::Exited {
-                    channel: to.channel,
-                    status,
-                    oom_killed: self.status.oom_killed,
-                },
-            );
-        }
     }
 }

@@ -16,6 +16,7 @@ mod networks;
 mod peer;
 mod restart;
 mod signals;
+mod telling;
 
 pub use entry::main;
 
