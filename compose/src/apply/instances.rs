@@ -119,17 +119,37 @@ pub(super) fn start(world: &World<'_>, service: &str, name: &str) -> Result<()> 
     if instance.status.state.is_live() {
         return Ok(());
     }
-    let (control, _) = world.engine.start(&instance, Launch::default())?;
-    for notice in control.notices() {
-        world.teller.say(&format!("notice: {notice}"));
-    }
-    drop(control);
+    start_or_follow(world, &instance)?;
     let service = world
         .loaded
         .and_then(|loaded| loaded.project.services.get(service));
     match service.map(|service| service.post_start.as_slice()) {
         None | Some([]) => Ok(()),
         Some(list) => hooks::run(world, &world.engine.find(name)?, "post_start", list),
+    }
+}
+
+/// Starts an instance, unless it is being started already: a command that was killed
+/// leaves supervisors at that.
+fn start_or_follow(world: &World<'_>, instance: &Instance) -> Result<()> {
+    loop {
+        let error = match world.engine.start(instance, Launch::default()) {
+            Ok((control, _)) => {
+                for notice in control.notices() {
+                    world.teller.say(&format!("notice: {notice}"));
+                }
+                return Ok(());
+            }
+            Err(error) => error,
+        };
+        let now = world.engine.find(&instance.record.id)?;
+        if error.kind == Kind::Conflict && now.status.state.is_live() {
+            return Ok(());
+        }
+        // The engine has waited a while for it.
+        if error.kind != Kind::Conflict || now.status.supervisor_pid.is_none() {
+            return Err(error);
+        }
     }
 }
 
