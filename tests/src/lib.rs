@@ -14,7 +14,7 @@ mod probe;
 mod run;
 pub mod wire;
 
-pub use env::{Behaviour, Env, On, Wall, remove_shared, walls};
+pub use env::{Behaviour, Env, On, Wall, in_lab, remove_shared, walls};
 pub use host::{HOST, HOST6, Host, NEIGHBOUR, NEIGHBOUR6};
 pub use images::{LayerFile, busybox_layer, layer_with};
 pub use ledger::Ledger;

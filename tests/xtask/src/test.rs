@@ -204,12 +204,14 @@ struct Names {
 
 impl Names {
     fn of(test: &TestProgram, files: &Files, walls: &str, filter: &[String]) -> Result<Names> {
-        let text = capture(
-            Command::new(&test.path)
-                .envs(files.variables())
-                .env("ISOLA_TEST_WALLS", walls)
-                .args(["--list", "--format", "terse"]),
-        )?;
+        let mut list = Command::new(&test.path);
+        list.envs(files.variables())
+            .env("ISOLA_TEST_WALLS", walls)
+            .args(["--list", "--format", "terse"]);
+        if walls == LAB_WALLS {
+            list.env("ISOLA_LAB", "1");
+        }
+        let text = capture(&mut list)?;
         let names = text.lines().filter_map(|line| line.strip_suffix(": test"));
         Ok(Names::new(names.map(str::to_owned).collect(), filter))
     }
