@@ -37,6 +37,9 @@ pub(crate) fn on_a_host(test: impl FnOnce(World) + Send + 'static) {
 pub(crate) fn enter_new() {
     // SAFETY: only the thread's network namespace changes.
     unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.unwrap();
+    // A new namespace copies this from the host's first one (see
+    // net.core.devconf_inherit_init_net), where another engine may have set it.
+    std::fs::write("/proc/sys/net/ipv4/ip_forward", "0").unwrap();
     let mut socket = Socket::route().unwrap();
     configure(&mut socket, &[]).unwrap();
 }
