@@ -1,8 +1,10 @@
 //! The built-in image `isola/demo`, made when it is first named.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use isola_images::{Error, Pinned, Store};
+use isola_images::{DemoProgram, Error, Pinned, Store};
 use isola_runtime::engine::helper;
 
 use crate::error::Result;
@@ -18,17 +20,47 @@ pub(crate) fn resolve(store: &Store, name: &str) -> Result<Pinned> {
     }
 }
 
-/// Its own program, which tells what it sees, and a shell where the host has a
-/// static one.
+/// Its own program, which tells what it sees, and a shell with the usual small
+/// programs where the host has a static busybox.
 fn make(store: &Store) -> Result<()> {
     let demo = helper("isola-demo")?;
-    let mut programs: Vec<(&str, &Path)> = vec![("/bin/isola-demo", &demo)];
+    let mut programs = vec![DemoProgram {
+        path: "/bin/isola-demo",
+        host: &demo,
+        names: &[],
+    }];
     let busybox = static_busybox();
+    let names = busybox.as_deref().map(applets).unwrap_or_default();
     if let Some(busybox) = &busybox {
-        programs.extend(["/bin/busybox", "/bin/sh"].map(|path| (path, busybox.as_path())));
+        programs.push(DemoProgram {
+            path: "/bin/busybox",
+            host: busybox,
+            names: &names,
+        });
     }
     store.ensure_demo(&programs)?;
     Ok(())
+}
+
+/// The programs that a busybox is, as it says; a shell in any case.
+fn applets(busybox: &Path) -> Vec<String> {
+    let said = Command::new(busybox).arg("--list").output();
+    names(&said.map(|output| output.stdout).unwrap_or_default())
+}
+
+/// One name a line; what can't be one is left out.
+fn names(said: &[u8]) -> Vec<String> {
+    let fits = |name: &&str| {
+        !name.is_empty()
+            && *name != "busybox"
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"[_-".contains(&byte))
+    };
+    let text = String::from_utf8_lossy(said);
+    let said = text.lines().map(str::trim).filter(fits);
+    let names: BTreeSet<&str> = said.chain(["sh"]).collect();
+    names.into_iter().map(str::to_owned).collect()
 }
 
 /// A busybox that needs no library: one without a program interpreter.
@@ -69,6 +101,15 @@ fn is_static(elf: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn applets_are_names_and_nothing_else() {
+        assert_eq!(names(b""), ["sh"]);
+        assert_eq!(
+            names(b"[\nbusybox\nls\nsh\n../x\na b\n\nadd-shell\nls\n"),
+            ["[", "add-shell", "ls", "sh"]
+        );
+    }
 
     #[test]
     fn static_programs_are_told_from_others() {

@@ -42,7 +42,7 @@ pub use changes::RunConfig;
 pub use digest::{Digest, ImageId};
 pub use error::{Error, Result};
 pub use image::{Extensions, Healthcheck, Image, Layer, LayerForm};
-pub use import::ImportSource;
+pub use import::{DemoProgram, ImportSource};
 pub use layer::Compression;
 pub use layer::build::LayerFormat;
 pub use layer::header::Segment;

@@ -54,11 +54,21 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 /// The user of /etc/passwd that is not root.
 const DEMO_UID: u32 = 1000;
 
+/// A static program of this machine that goes into the built-in image.
+#[derive(Clone, Copy, Debug)]
+pub struct DemoProgram<'a> {
+    /// Its absolute path in the image.
+    pub path: &'a str,
+    /// Where it is on this machine.
+    pub host: &'a Path,
+    /// What else it is called: symbolic links beside it.
+    pub names: &'a [String],
+}
+
 impl Store {
-    /// Makes the image `isola/demo` unless it is there already. `programs` are
-    /// static programs of this machine, each with its absolute path in the
-    /// image; the first one is what runs when the user names no command.
-    pub fn ensure_demo(&self, programs: &[(&str, &Path)]) -> Result<ImageId> {
+    /// Makes the image `isola/demo` unless it is there already. The first program
+    /// is what runs when the user names no command.
+    pub fn ensure_demo(&self, programs: &[DemoProgram<'_>]) -> Result<ImageId> {
         match self.resolve(DEMO) {
             Ok(image) => return Ok(image.id),
             Err(Error::DemoNotMade) => {}
@@ -66,7 +76,7 @@ impl Store {
         }
         let mut config = RunConfig::default();
         config.set_env("PATH", PATH);
-        config.cmd = programs.first().map(|(path, _)| vec![(*path).to_owned()]);
+        config.cmd = programs.first().map(|it| vec![it.path.to_owned()]);
         config.working_dir = Some("/".into());
         let name = DEMO.parse()?;
         let comment = "built into isola";
@@ -80,7 +90,7 @@ impl Store {
     }
 }
 
-fn pack(programs: &[(&str, &Path)], out: impl Write) -> Result<()> {
+fn pack(programs: &[DemoProgram<'_>], out: impl Write) -> Result<()> {
     let mut tar = TarWriter::new(io::BufWriter::with_capacity(1 << 20, out));
     let failed = |e| Error::Read {
         what: "the built-in image".into(),
@@ -98,13 +108,23 @@ fn pack(programs: &[(&str, &Path)], out: impl Write) -> Result<()> {
         tar.file(&file, text.len() as u64, &mut text.as_bytes())
             .map_err(failed)?;
     }
-    for &(path, host) in programs {
-        let read = |e| Error::io("read", host, e);
-        let mut program = File::open(host).map_err(read)?;
+    for it in programs {
+        let read = |e| Error::io("read", it.host, e);
+        let mut program = File::open(it.host).map_err(read)?;
         let size = program.metadata().map_err(read)?.len();
-        let inside = path.trim_start_matches('/');
+        let inside = it.path.trim_start_matches('/');
         let file = NewEntry::plain(inside.as_bytes(), EntryKind::File, 0o755);
         tar.file(&file, size, &mut program).map_err(read)?;
+        let (folder, own) = inside.rsplit_once('/').unwrap_or(("", inside));
+        for name in it.names {
+            let path = format!("{folder}/{name}");
+            let path = path.trim_start_matches('/').as_bytes();
+            let link = NewEntry {
+                link: own.as_bytes(),
+                ..NewEntry::plain(path, EntryKind::Symlink, 0o777)
+            };
+            tar.entry(&link).map_err(failed)?;
+        }
     }
     tar.finish().map_err(failed)?;
     Ok(())

@@ -4,6 +4,8 @@
 mod demo;
 pub(crate) mod folder;
 
+pub use demo::DemoProgram;
+
 use std::io::Read;
 use std::path::Path;
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use isola_images::{Error, ImportSource, LayerFormat};
+use isola_images::{DemoProgram, Error, ImportSource, LayerFormat};
 
 use crate::support::tree::{Mounted, assert_same, walk};
 use crate::support::{Packing, Tar, content, fsck, pack, run, store};
@@ -143,11 +143,19 @@ fn the_built_in_image_is_made_once() {
         Err(Error::DemoNotMade)
     ));
     let program = std::env::current_exe().unwrap();
-    let id = store.ensure_demo(&[("/bin/demo", &program)]).unwrap();
+    let demo = DemoProgram {
+        path: "/bin/demo",
+        host: &program,
+        names: &["true".to_owned()],
+    };
+    let id = store.ensure_demo(&[demo]).unwrap();
     let before = content(&store);
     assert_eq!(
         store
-            .ensure_demo(&[("/bin/demo", Path::new("/no/such/file"))])
+            .ensure_demo(&[DemoProgram {
+                host: Path::new("/no/such/file"),
+                ..demo
+            }])
             .unwrap(),
         id
     );
@@ -162,6 +170,10 @@ fn the_built_in_image_is_made_once() {
             .mode()
     };
     assert_eq!(mode("bin/demo"), 0o100_755);
+    assert_eq!(
+        fs::read_link(mounted.root().join("bin/true")).unwrap(),
+        Path::new("demo")
+    );
     assert_eq!(mode("tmp"), 0o041_777);
     assert!(
         fs::read_to_string(mounted.root().join("etc/passwd"))
