@@ -67,6 +67,26 @@ impl Reference {
         self.with_suffix(self.familiar_name())
     }
 
+    /// Reads the name of a repository, for which a tag or digest is too much.
+    ///
+    /// # Errors
+    /// It is no name, or it has a tag or a digest.
+    pub fn repository(text: &str) -> Result<Self> {
+        let last = text.rsplit('/').next().unwrap_or(text);
+        match last.contains([':', '@']) {
+            true => Err(Error::Reference {
+                input: text.to_owned(),
+                reason: "a tag or digest makes no sense where all tags are meant".into(),
+            }),
+            false => text.parse(),
+        }
+    }
+
+    /// Whether both are of one repository.
+    pub fn is_beside(&self, other: &Self) -> bool {
+        (&self.domain, &self.path) == (&other.domain, &other.path)
+    }
+
     /// The same repository under another tag and without a digest.
     pub fn with_tag(&self, tag: &str) -> Result<Self> {
         check_tag(tag).map_err(|reason| Error::Reference {
@@ -279,6 +299,11 @@ fn valid_component(component: &str) -> bool {
         .all(|run| matches!(run, b"" | b"." | b"_" | b"__") || run.iter().all(|&b| b == b'-'))
 }
 
+/// Whether it can be a tag.
+pub(crate) fn is_tag(text: &str) -> bool {
+    check_tag(text).is_ok()
+}
+
 fn check_tag(tag: &str) -> std::result::Result<(), String> {
     let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
     let valid = tag.len() <= MAX_TAG
@@ -296,6 +321,20 @@ mod tests {
     use super::*;
 
     const HEX: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    #[test]
+    fn repositories_have_no_tag() {
+        for text in ["debian", "localhost:5000/app", "a.b/c/d"] {
+            assert!(Reference::repository(text).is_ok(), "{text}");
+        }
+        let digest = format!("a@sha256:{HEX}");
+        for text in ["debian:12", "localhost:5000/app:1", digest.as_str(), "A b"] {
+            assert!(Reference::repository(text).is_err(), "{text}");
+        }
+        let name = |text: &str| text.parse::<Reference>().unwrap();
+        assert!(name("debian:12").is_beside(&name("debian")));
+        assert!(!name("debian:12").is_beside(&name("x.y/debian")));
+    }
 
     #[test]
     fn names_are_normalised() {

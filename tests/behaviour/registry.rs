@@ -12,6 +12,7 @@ pub(crate) use server::Registry;
 behaviours![
     Every what_is_missing_is_pulled,
     Once pushed_and_pulled_images_are_the_same,
+    Once all_tags_of_a_repository,
     Once tls_and_logins,
     Once client_certificates_are_shown,
     Once a_missing_image_is_one_clear_error,
@@ -101,6 +102,30 @@ fn pushed_and_pulled_images_are_the_same(env: &Env) {
         .isola(["images", "--digests", "--format", "{{.Digest}}"])
         .ok();
     assert!(listed.stdout.contains(&digest), "{listed:?}");
+}
+
+fn all_tags_of_a_repository(env: &Env) {
+    let registry = Registry::plain(env);
+    let name = format!("{}/team/box", registry.host);
+    let tags = ["1", "2", "latest"].map(|tag| format!("{name}:{tag}"));
+    env.isola(["push", "-a", &name]).fails(1, "no such image");
+    for tag in &tags {
+        env.isola(["tag", "box", tag]).ok();
+    }
+    let other = format!("{name}x:1");
+    env.isola(["tag", "box", &other]).ok();
+    let pushed = env.isola(["push", "-q", "--all-tags", &name]).ok();
+    let all = tags.map(|tag| format!("{tag}\n")).concat();
+    assert_eq!(pushed.stdout, all);
+    env.isola(["rmi", "-f", &inspect(env, "box", "{{.Id}}")])
+        .ok();
+    let pulled = env.isola(["pull", "-q", "-a", &name]).ok();
+    assert_eq!(pulled.stdout, all);
+    assert_eq!(names(env).lines().count(), 3);
+    env.isola(["pull", "-a", &format!("{name}:1")])
+        .fails(1, "a tag or digest makes no sense");
+    env.isola(["pull", "-a", &format!("{name}y")])
+        .fails(1, "has no image");
 }
 
 fn tls_and_logins(env: &Env) {

@@ -1,13 +1,14 @@
 //! `isola pull`
 
 use isola_images::Reference;
-use isola_images::registry::{Platform, Platforms, Pulled};
+use isola_images::registry::{self, Platform, Platforms, Pulled};
 use serde_json::json;
 
 use crate::context::Context;
 use crate::error::{Exit, Result};
 use crate::output::print_line;
 use crate::pulling;
+use crate::transfers::Transfers;
 
 /// Get images from their registries
 #[derive(Debug, clap::Args)]
@@ -19,6 +20,9 @@ pub(crate) struct Args {
     /// Get the index with the images for all of its platforms, to be pushed or saved as it is
     #[arg(long, conflicts_with = "platform")]
     all_platforms: bool,
+    /// Get every tag of the repository
+    #[arg(short, long)]
+    all_tags: bool,
     /// Print names only, and no progress
     #[arg(short, long)]
     quiet: bool,
@@ -34,7 +38,8 @@ const EXAMPLES: &str = "Examples:
   isola pull debian:12
   isola pull registry.example.org:5000/team/web@sha256:1f3a...
   isola pull --platform linux/arm64 debian
-  isola pull --all-platforms debian:12";
+  isola pull --all-platforms debian:12
+  isola pull --all-tags localhost:5000/team/web";
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<Exit> {
     let platform = args
@@ -49,10 +54,25 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<Exit> {
     };
     let store = context.store()?;
     context.each(&args.names, |name| {
-        let reference: Reference = name.parse()?;
-        let pulled = pulling::pull(context, &store, &reference, platforms, args.quiet)?;
-        tell(&reference, &pulled, args)
+        let references = match args.all_tags {
+            true => all_tags(context, name, args.quiet)?,
+            false => vec![name.parse()?],
+        };
+        for reference in references {
+            let pulled = pulling::pull(context, &store, &reference, platforms, args.quiet)?;
+            tell(&reference, &pulled, args)?;
+        }
+        Ok(())
     })
+}
+
+/// What the registry has of a repository.
+fn all_tags(context: &Context, name: &str, quiet: bool) -> Result<Vec<Reference>> {
+    let repository = Reference::repository(name)?;
+    let client = context.registries()?;
+    let transfers = Transfers::of_pull(quiet);
+    let found = registry::tags(&client, &repository, &|event| transfers.tell(event));
+    Ok(found?)
 }
 
 /// In Docker's words.

@@ -19,6 +19,9 @@ pub(crate) struct Args {
     /// Only the image for this platform; without it, an index that was pulled for all goes whole
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub(super) platform: Option<String>,
+    /// Send every tag that the repository has here
+    #[arg(short, long)]
+    pub(super) all_tags: bool,
     /// Print names only, and no progress
     #[arg(short, long)]
     pub(super) quiet: bool,
@@ -34,7 +37,7 @@ const EXAMPLES: &str = "Examples:
   isola push registry.example.org:5000/team/web:2
   isola tag web localhost:5000/web && isola push localhost:5000/web
   isola push --platform linux/arm64 team/web
-  isola push --quiet team/web team/web:2";
+  isola push --all-tags localhost:5000/web";
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<Exit> {
     let platform = args
@@ -43,21 +46,46 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<Exit> {
         .map(str::parse::<Platform>)
         .transpose()?;
     context.each(&args.names, |name| {
-        push(args, platform.as_ref(), context, name)
+        let references = match args.all_tags {
+            true => all_tags(context, name)?,
+            false => vec![name.parse()?],
+        };
+        for reference in &references {
+            push(args, platform.as_ref(), context, reference)?;
+        }
+        Ok(())
     })
 }
 
-fn push(args: &Args, platform: Option<&Platform>, context: &Context, name: &str) -> Result<()> {
-    let reference: Reference = name.parse()?;
+/// What is here of a repository.
+fn all_tags(context: &Context, name: &str) -> Result<Vec<Reference>> {
+    let repository = Reference::repository(name)?;
+    let images = context.store()?.list()?;
+    let names = images.into_iter().flat_map(|image| image.references);
+    let mut found: Vec<_> = names
+        .filter(|reference| reference.is_beside(&repository) && reference.tag().is_some())
+        .collect();
+    found.sort_by(|a, b| a.tag().cmp(&b.tag()));
+    match found.is_empty() {
+        true => Err(isola_images::Error::NotFound(name.to_owned()).into()),
+        false => Ok(found),
+    }
+}
+
+fn push(
+    args: &Args,
+    platform: Option<&Platform>,
+    context: &Context,
+    reference: &Reference,
+) -> Result<()> {
+    let name = reference.familiar();
     let store = context.store()?;
     if reference.familiar_name() == isola_images::DEMO {
-        drop(demo_image::resolve(&store, name)?);
+        drop(demo_image::resolve(&store, &name)?);
     }
     let client = context.registries()?;
     let transfers = Transfers::of_push(args.quiet);
-    let pushed = store.push(&client, &reference, platform, &|event| {
-        transfers.tell(event)
-    });
+    let pushed = store.push(&client, reference, platform, &|event| transfers.tell(event));
     drop(transfers);
     let pushed = pushed?;
     if pushed.alone && !args.quiet {

@@ -3,7 +3,7 @@
 //! From below: `url`, `challenge`, `platform`, `manifest` and `retry` know text
 //! alone; `docker_config` and `helper` know logins, `tls` certificates, `auth`
 //! tokens; `http` asks one thing of one host, `answer` is what comes back; `remote` is a repository, with its
-//! mirrors; `plan`, `fetch`, `pull` and `push` are what the store does with it.
+//! mirrors, `tags` what it has; `plan`, `fetch`, `pull` and `push` are what the store does with it.
 
 mod answer;
 mod auth;
@@ -22,6 +22,7 @@ mod push;
 mod remote;
 mod retry;
 mod settings;
+mod tags;
 mod tls;
 pub(crate) mod url;
 
@@ -33,3 +34,4 @@ pub use platform::Platform;
 pub use pull::{Platforms, Pulled, Told, Transfer};
 pub use push::Pushed;
 pub use settings::{HostSettings, RegistrySettings};
+pub use tags::tags;

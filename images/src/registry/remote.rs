@@ -123,7 +123,7 @@ impl<'a> Remote<'a> {
 
     /// The first place that has it. All of them were asked when it fails, and
     /// what the registry itself says counts.
-    fn anywhere<T>(
+    pub(super) fn anywhere<T>(
         &self,
         told: &dyn Fn(&str),
         mut get: impl FnMut(&Place) -> Result<T>,

@@ -47,6 +47,7 @@ pub(super) fn run(args: &Args, project: &ProjectArgs, context: &Context) -> Resu
     }
     let push = push::Args {
         platform: None,
+        all_tags: false,
         quiet: args.quiet,
         format: None,
         names,
