@@ -7,6 +7,41 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::error::{Code, Failure, Result};
+
+/// How steps of several things are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// Lines that change, on a terminal.
+    Live,
+    /// A line for all that happens.
+    Plain,
+    /// A JSON object for all that happens.
+    Json,
+    Quiet,
+}
+
+impl Way {
+    /// Words of `--progress`.
+    pub(crate) const WORDS: [&str; 5] = ["auto", "tty", "plain", "json", "quiet"];
+
+    /// What a word means here.
+    pub(crate) fn of(word: &str) -> Result<Way> {
+        let terminal = stderr().is_terminal();
+        match word {
+            "plain" => Ok(Way::Plain),
+            "json" => Ok(Way::Json),
+            "quiet" => Ok(Way::Quiet),
+            "tty" if !terminal => {
+                let message = "--progress tty: standard error is no terminal";
+                Err(Failure::new(Code::Usage, message).hint("--progress plain writes lines"))
+            }
+            _ if terminal => Ok(Way::Live),
+            _ => Ok(Way::Plain),
+        }
+    }
+}
+
 /// Tells about one command's steps.
 #[derive(Debug)]
 pub(crate) struct Progress {

@@ -1,17 +1,15 @@
-//! From flags to what a build is asked for: files are read here, and standard input.
+//! What a build reads before it begins: files, and standard input.
 
 use std::collections::BTreeMap;
 use std::io::{self, Cursor, IsTerminal, Read};
-use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
-use isola_build::dockerfile::Network;
-use isola_build::{Context as BuildContext, Ignore, Options, Tree};
+use isola_build::{Ignore, Options, Tree};
 use isola_images::files::Files;
 use isola_images::making::Lease;
 use isola_images::{Compression, Store};
 
-use crate::commands::BuildArgs;
+use super::request::{Request, Source};
 use crate::context::Context;
 use crate::error::{Code, Failure, Result};
 
@@ -21,60 +19,62 @@ const LONGEST: u64 = 4 << 20;
 const NAMES: [&str; 2] = ["Dockerfile", "Containerfile"];
 
 /// A build's options, and what keeps a context that came as an archive.
-pub(crate) struct Inputs {
-    pub(crate) options: Options,
+pub(super) struct Inputs {
+    pub(super) options: Options,
     _lease: Option<Lease>,
 }
 
 impl Inputs {
-    pub(crate) fn read(args: &BuildArgs, context: &Context, store: &Store) -> Result<Inputs> {
-        let environment = context.environment();
-        let mut given = pairs("--build-arg", &args.build_arg, &environment)?;
-        let epoch = given
-            .get("SOURCE_DATE_EPOCH")
-            .or_else(|| environment.get("SOURCE_DATE_EPOCH"))
-            .filter(|text| !text.is_empty());
-        let epoch = epoch
-            .map(|text| {
-                text.parse::<i64>()
-                    .ok()
-                    .filter(|at| *at >= 0)
-                    .ok_or_else(|| {
-                        let message = format!("SOURCE_DATE_EPOCH {text:?} is no number of seconds");
-                        Failure::new(Code::Invalid, message)
-                    })
-            })
-            .transpose()?;
+    /// Reads what the request names.
+    pub(super) fn read(request: Request, context: &Context, store: &Store) -> Result<Inputs> {
+        let mut args = request.args;
+        let epoch = epoch(&args, &context.environment())?;
         if let Some(epoch) = epoch {
-            given.insert("SOURCE_DATE_EPOCH".into(), epoch.to_string());
+            args.insert("SOURCE_DATE_EPOCH".into(), epoch.to_string());
         }
-        let found = Found::find(args, store)?;
-        let mut contexts = BTreeMap::new();
-        for text in &args.build_context {
-            let (name, source) = named_context(text)?;
-            contexts.insert(name, source);
-        }
+        let found = Found::find(&request.context, request.dockerfile, store)?;
         Ok(Inputs {
             options: Options {
                 dockerfile: found.text,
                 name: found.name,
                 context: found.tree,
-                contexts,
-                target: args.target.clone(),
-                args: given,
-                labels: pairs("--label", &args.label, &BTreeMap::new())?,
-                secrets: secrets(&args.secret, &environment)?,
-                ssh: agents(&args.ssh, &environment)?,
-                network: Network::parse(&args.network).unwrap_or_default(),
-                hosts: args.add_host.clone(),
-                shm_size: args.shm_size.clone(),
-                no_cache: args.no_cache,
-                no_cache_filter: args.no_cache_filter.clone(),
+                contexts: request.contexts,
+                target: request.target,
+                args,
+                labels: request.labels,
+                secrets: request.secrets,
+                ssh: request.ssh,
+                network: request.network,
+                hosts: request.hosts,
+                shm_size: request.shm_size,
+                no_cache: request.no_cache,
+                no_cache_filter: request.no_cache_filter,
                 epoch,
                 caches: context.engine()?.paths().root().join("caches"),
             },
             _lease: found.lease,
         })
+    }
+}
+
+/// The argument of this name, or the user's own variable.
+fn epoch(
+    args: &BTreeMap<String, String>,
+    environment: &BTreeMap<String, String>,
+) -> Result<Option<i64>> {
+    let text = args
+        .get("SOURCE_DATE_EPOCH")
+        .or_else(|| environment.get("SOURCE_DATE_EPOCH"))
+        .filter(|text| !text.is_empty());
+    let Some(text) = text else {
+        return Ok(None);
+    };
+    match text.parse::<i64>().ok().filter(|at| *at >= 0) {
+        Some(epoch) => Ok(Some(epoch)),
+        None => {
+            let message = format!("SOURCE_DATE_EPOCH {text:?} is no number of seconds");
+            Err(Failure::new(Code::Invalid, message))
+        }
     }
 }
 
@@ -87,28 +87,29 @@ struct Found {
 }
 
 impl Found {
-    fn find(args: &BuildArgs, store: &Store) -> Result<Found> {
-        let context = args.context.as_str();
+    fn find(context: &str, dockerfile: Source, store: &Store) -> Result<Found> {
         if context.contains("://") || context.starts_with("git@") {
             let message = format!("the context {context} is an address, which is not fetched");
             return Err(Failure::new(Code::Unsupported, message)
                 .hint("fetch it first, or pipe an archive: ... | isola build -"));
         }
-        match (context, args.file.as_deref()) {
-            ("-", Some("-")) => Err(Failure::new(
+        match (context, dockerfile) {
+            ("-", Source::File(file)) if file == "-" => Err(Failure::new(
                 Code::Usage,
                 "both the Dockerfile and the context are to come from standard input",
             )),
-            ("-", file) => Found::in_stream(file, store),
-            (folder, file) => Found::in_folder(Path::new(folder), file),
+            ("-", Source::File(file)) => Found::in_stream(Some(&file), store),
+            ("-", Source::Usual) => Found::in_stream(None, store),
+            (folder, dockerfile) => Found::in_folder(Path::new(folder), dockerfile),
         }
     }
 
-    fn in_folder(folder: &Path, file: Option<&str>) -> Result<Found> {
-        let (path, text) = match file {
-            Some("-") => (PathBuf::from("-"), stdin_text()?),
-            Some(file) => (PathBuf::from(file), read_text(Path::new(file))?),
-            None => {
+    fn in_folder(folder: &Path, dockerfile: Source) -> Result<Found> {
+        let (path, text) = match dockerfile {
+            Source::Text { name, text } => (PathBuf::from(name), text),
+            Source::File(file) if file == "-" => (PathBuf::from("-"), stdin_text()?),
+            Source::File(file) => (PathBuf::from(&file), read_text(Path::new(&file))?),
+            Source::Usual => {
                 let paths = NAMES.map(|name| folder.join(name));
                 let path = paths.iter().find(|path| path.is_file()).ok_or_else(|| {
                     let message = format!("there is no Dockerfile in {}", folder.display());
@@ -232,110 +233,13 @@ fn limited(reader: impl Read, name: &str) -> Result<String> {
         .map_err(|_| Failure::new(Code::Dockerfile, format!("{name} is no UTF-8 text")))
 }
 
-/// `NAME=VALUE`, or `NAME` to take the user's own value if there is one.
-fn pairs(
-    flag: &str,
-    texts: &[String],
-    environment: &BTreeMap<String, String>,
-) -> Result<BTreeMap<String, String>> {
-    let mut pairs = BTreeMap::new();
-    for text in texts {
-        let (name, value) = match text.split_once('=') {
-            Some((name, value)) => (name, Some(value.to_owned())),
-            None if flag == "--label" => (text.as_str(), Some(String::new())),
-            None => (text.as_str(), environment.get(text).cloned()),
-        };
-        if name.is_empty() {
-            return Err(Failure::new(
-                Code::Invalid,
-                format!("{flag} {text:?} has no name"),
-            ));
-        }
-        pairs.extend(value.map(|value| (name.to_owned(), value)));
-    }
-    Ok(pairs)
-}
-
-fn named_context(text: &str) -> Result<(String, BuildContext)> {
-    let wrong = |why: &str| Failure::new(Code::Invalid, format!("--build-context {text:?}: {why}"));
-    let (name, source) = text
-        .split_once('=')
-        .filter(|(name, source)| !name.is_empty() && !source.is_empty())
-        .ok_or_else(|| wrong("not of the form NAME=SOURCE"))?;
-    if let Some(image) = source.strip_prefix("docker-image://") {
-        return Ok((name.to_owned(), BuildContext::Image(image.to_owned())));
-    }
-    if source.contains("://") {
-        return Err(wrong("a source is a folder or docker-image://IMAGE"));
-    }
-    let tree = Tree::host(Path::new(source), Ignore::default())
-        .map_err(|error| super::failure(error, true))?;
-    Ok((name.to_owned(), BuildContext::Tree(tree)))
-}
-
-/// `id=NAME,src=FILE`, `id=NAME,env=VARIABLE`, or `id=NAME` for a variable of that name.
-fn secrets(
-    texts: &[String],
-    environment: &BTreeMap<String, String>,
-) -> Result<BTreeMap<String, Vec<u8>>> {
-    let mut secrets = BTreeMap::new();
-    for text in texts {
-        let wrong = |why: &str| Failure::new(Code::Invalid, format!("--secret {text:?}: {why}"));
-        let (mut id, mut file, mut variable) = (None, None, None);
-        for field in text.split(',') {
-            match field.split_once('=') {
-                Some(("id", value)) => id = Some(value.to_owned()),
-                Some(("src" | "source", value)) => file = Some(value.to_owned()),
-                Some(("env", value)) => variable = Some(value.to_owned()),
-                Some(("type", "file" | "env")) => {}
-                _ => return Err(wrong("there are id, src, env and type")),
-            }
-        }
-        let id = id.filter(|id| !id.is_empty() && !id.contains('/'));
-        let id = id.ok_or_else(|| wrong("it needs id=NAME"))?;
-        let content = match (&file, variable.as_ref().unwrap_or(&id)) {
-            (Some(path), _) => {
-                let failed = |error| Failure::system(format!("read the secret {path}"), error);
-                let file = std::fs::File::open(path).map_err(failed)?;
-                let mut content = Vec::new();
-                file.take(LONGEST)
-                    .read_to_end(&mut content)
-                    .map_err(failed)?;
-                content
-            }
-            (None, name) => environment
-                .get(name)
-                .ok_or_else(|| wrong(&format!("there is no variable {name}; src= names a file")))?
-                .clone()
-                .into_bytes(),
-        };
-        secrets.insert(id, content);
-    }
-    Ok(secrets)
-}
-
-/// `NAME`, or `NAME=SOCKET`.
-fn agents(
-    texts: &[String],
-    environment: &BTreeMap<String, String>,
-) -> Result<BTreeMap<String, PathBuf>> {
-    let mut agents = BTreeMap::new();
-    for text in texts {
-        let wrong = |why: String| Failure::new(Code::Invalid, format!("--ssh {text:?}: {why}"));
-        let (name, path) = match text.split_once('=') {
-            Some((name, path)) => (name, path.to_owned()),
-            None => {
-                let own = environment.get("SSH_AUTH_SOCK");
-                let own = own.ok_or_else(|| wrong("SSH_AUTH_SOCK is not set".into()))?;
-                (text.as_str(), own.clone())
-            }
-        };
-        let socket = std::fs::metadata(&path).map_err(|error| wrong(format!("{path}: {error}")))?;
-        if !socket.file_type().is_socket() {
-            return Err(wrong(format!("{path} is no socket of an agent"))
-                .hint("keys are not read from files: ssh-add gives them to an agent"));
-        }
-        agents.insert(name.to_owned(), PathBuf::from(path));
-    }
-    Ok(agents)
+/// What a secret holds.
+pub(crate) fn read_secret(path: &Path) -> Result<Vec<u8>> {
+    let failed = |error| Failure::system(format!("read the secret {}", path.display()), error);
+    let file = std::fs::File::open(path).map_err(failed)?;
+    let mut content = Vec::new();
+    file.take(LONGEST)
+        .read_to_end(&mut content)
+        .map_err(failed)?;
+    Ok(content)
 }

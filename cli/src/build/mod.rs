@@ -1,9 +1,12 @@
-//! What `isola build` reads, shows and writes around the build itself.
+//! What is read, shown and written around a build itself: for `isola build` and for
+//! what stacks build.
 
+mod flags;
 mod images;
 mod inputs;
 mod output;
 mod progress;
+mod request;
 
 use std::io::Write;
 
@@ -13,10 +16,11 @@ use isola_images::registry::Platform;
 use crate::error::{Code, Failure, Result};
 use crate::output::clean;
 
-pub(crate) use images::BuildImages;
-pub(crate) use inputs::Inputs;
+pub(crate) use flags::{agents, pairs};
+pub(crate) use inputs::read_secret;
 pub(crate) use output::Output;
 pub(crate) use progress::Shown;
+pub(crate) use request::{Request, Source};
 
 /// Refuses what this host can't build for.
 pub(crate) fn check_platform(platform: Option<&str>) -> Result<()> {

@@ -84,6 +84,12 @@ impl Output {
         Ok(Output { kind, names })
     }
 
+    /// An image in the store.
+    pub(crate) fn image(names: Vec<Reference>) -> Output {
+        let kind = Kind::Image;
+        Output { kind, names }
+    }
+
     /// The result goes to standard output.
     pub(crate) fn is_stream(&self) -> bool {
         matches!(&self.kind, Kind::Tree(path) | Kind::Archive(path) if path == Path::new("-"))

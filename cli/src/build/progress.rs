@@ -5,15 +5,18 @@ use std::io::{Write, stderr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use isola_build::{Event, Step};
 use serde_json::json;
 
 use crate::output::clean;
+use crate::progress::Way;
 
 /// Shows a build on standard error.
 pub(crate) struct Shown {
     kind: Kind,
+    /// What is built, where that is one of several.
+    label: Option<String>,
     /// What was written since the last line break, by step.
     partial: Mutex<std::collections::HashMap<usize, Vec<u8>>>,
     /// Steps that are being done.
@@ -31,32 +34,35 @@ enum Kind {
 }
 
 impl Shown {
-    fn new(kind: Kind) -> Shown {
+    fn new(kind: Kind, label: Option<String>) -> Shown {
         Shown {
             kind,
+            label,
             partial: Mutex::default(),
             running: Mutex::default(),
         }
     }
 
-    pub(crate) fn nothing() -> Shown {
-        Shown::new(Kind::Nothing)
+    /// The only build of a command.
+    pub(crate) fn alone(way: Way) -> Shown {
+        let target = || ProgressDrawTarget::stderr_with_hz(10);
+        Shown::of(way, None, || ProgressBar::with_draw_target(None, target()))
     }
 
-    pub(crate) fn plain() -> Shown {
-        Shown::new(Kind::Plain)
+    /// One of several: all of them have a line of their own in `lines`.
+    pub(crate) fn one_of(way: Way, label: &str, lines: &MultiProgress) -> Shown {
+        let bar = || lines.add(ProgressBar::no_length());
+        Shown::of(way, Some(label.to_owned()), bar)
     }
 
-    pub(crate) fn json() -> Shown {
-        Shown::new(Kind::Json)
-    }
-
-    pub(crate) fn bars() -> Shown {
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
-        let style = ProgressStyle::with_template("{spinner} {wide_msg}");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
-        bar.enable_steady_tick(Duration::from_millis(200));
-        Shown::new(Kind::Bars(bar))
+    fn of(way: Way, label: Option<String>, bar: impl FnOnce() -> ProgressBar) -> Shown {
+        let kind = match way {
+            Way::Quiet => Kind::Nothing,
+            Way::Plain => Kind::Plain,
+            Way::Json => Kind::Json,
+            Way::Live => Kind::Bars(spinner(bar())),
+        };
+        Shown::new(kind, label)
     }
 
     /// Programs' output was shown as it came.
@@ -81,9 +87,11 @@ impl Shown {
     }
 
     fn tell_plain(&self, event: &Event<'_>) {
-        let line = |text: String| drop(writeln!(stderr().lock(), "{text}"));
+        let label = self.label.as_ref();
+        let label = label.map(|label| format!("{label} ")).unwrap_or_default();
+        let line = |text: String| drop(writeln!(stderr().lock(), "{label}{text}"));
         match event {
-            Event::Begin(step) => line(format!("#{} {}", step.id, title(step))),
+            Event::Begin(step) => line(format!("#{} {}", step.id, self.title(step))),
             Event::Cached(step) => line(format!("#{} CACHED", step.id)),
             Event::Output(step, bytes, _) => {
                 for text in self.lines(step, bytes) {
@@ -113,7 +121,7 @@ impl Shown {
                 "of": step.of, "step": step.text,
             })
         };
-        let object = match event {
+        let mut object = match event {
             Event::Begin(step) => of("begin", step),
             Event::Cached(step) => of("cached", step),
             Event::Done(step, time) => {
@@ -129,6 +137,9 @@ impl Shown {
             }),
             Event::Warning(text) => json!({ "event": "warning", "text": text }),
         };
+        if let Some(label) = &self.label {
+            object["service"] = label.as_str().into();
+        }
         let _ = writeln!(stderr().lock(), "{object}");
     }
 
@@ -136,21 +147,32 @@ impl Shown {
         match event {
             Event::Begin(step) => {
                 lock(&self.running).insert(step.id);
-                bar.set_message(clean(&title(step)));
+                bar.set_message(clean(&self.title(step)));
             }
             Event::Output(step, bytes, _) => {
                 if let Some(text) = self.lines(step, bytes).pop() {
-                    bar.set_message(clean(&format!("{}: {text}", title(step))));
+                    bar.set_message(clean(&format!("{}: {text}", self.title(step))));
                 }
             }
-            Event::Cached(step) => bar.println(clean(&format!("cached {}", title(step)))),
+            Event::Cached(step) => bar.println(clean(&format!("cached {}", self.title(step)))),
             Event::Done(step, time) => {
                 let seconds = format!("{:.1}s", time.as_secs_f64());
-                bar.println(clean(&format!("{seconds:>6} {}", title(step))));
+                bar.println(clean(&format!("{seconds:>6} {}", self.title(step))));
             }
-            Event::Failed(step) => bar.println(clean(&format!("failed {}", title(step)))),
+            Event::Failed(step) => bar.println(clean(&format!("failed {}", self.title(step)))),
             Event::Warning(text) => bar.println(format!("warning: {}", clean(text))),
         }
+    }
+
+    fn title(&self, step: &Step) -> String {
+        let text = step.text.lines().next().unwrap_or_default();
+        let label = match (&self.label, &self.kind) {
+            // Lines begin with it.
+            (Some(label), Kind::Bars(_)) => format!("{label} "),
+            _ => String::new(),
+        };
+        let (stage, number, of) = (&step.stage, step.number, step.of);
+        format!("[{label}{stage} {number}/{of}] {text}")
     }
 
     /// The whole lines that a step has written with these bytes.
@@ -173,9 +195,11 @@ impl Shown {
     }
 }
 
-fn title(step: &Step) -> String {
-    let text = step.text.lines().next().unwrap_or_default();
-    format!("[{} {}/{}] {text}", step.stage, step.number, step.of)
+fn spinner(bar: ProgressBar) -> ProgressBar {
+    let style = ProgressStyle::with_template("{spinner} {wide_msg}");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

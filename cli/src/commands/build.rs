@@ -1,16 +1,13 @@
 //! `isola build`
 
-use std::io::IsTerminal;
-
-use isola_build::{Built, Event};
+use isola_build::Built;
 use isola_images::Reference;
-use isola_runtime::build::Steps;
-use isola_runtime::workload::Options;
 
-use crate::build::{self, BuildImages, Inputs, Output, Shown};
+use crate::build::{self, Output, Request, Shown};
 use crate::context::Context;
 use crate::error::{Code, Exit, Failure, Result};
 use crate::output::print_line;
+use crate::progress::Way;
 
 /// Build an image from a Dockerfile
 #[derive(Debug, clap::Args)]
@@ -48,7 +45,7 @@ pub(crate) struct Args {
     pub(crate) no_cache_filter: Vec<String>,
     /// Get images anew even if they are here
     #[arg(long)]
-    pull: bool,
+    pub(crate) pull: bool,
     /// Network of steps: default, none, host
     #[arg(long, value_name = "NETWORK", default_value = "default")]
     #[arg(value_parser = ["default", "none", "host"])]
@@ -60,13 +57,12 @@ pub(crate) struct Args {
     /// type=image|local|tar|oci|docker|registry,dest=PATH,name=NAME
     #[arg(short, long, value_name = "OUTPUT")]
     output: Option<String>,
-    /// auto, plain or json
-    #[arg(long, value_name = "KIND", default_value = "auto")]
-    #[arg(value_parser = ["auto", "plain", "json"])]
+    /// auto, tty, plain, json or quiet
+    #[arg(long, value_name = "KIND", default_value = "auto", value_parser = Way::WORDS)]
     progress: String,
     /// Show nothing but the image's id
     #[arg(short, long)]
-    quiet: bool,
+    pub(crate) quiet: bool,
     /// Write the image's id to this file
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     iidfile: Option<std::path::PathBuf>,
@@ -75,19 +71,19 @@ pub(crate) struct Args {
     platform: Option<String>,
     /// Wall of steps: container, vm, emulated; with commas, the first that works
     #[arg(long, value_name = "WALL")]
-    isolation: Option<String>,
+    pub(crate) isolation: Option<String>,
     /// Short for --isolation vm
     #[arg(long, conflicts_with = "isolation")]
-    vm: bool,
+    pub(crate) vm: bool,
     /// Memory of a step; for a guest the size of its RAM
     #[arg(short, long, value_name = "SIZE")]
-    memory: Option<String>,
+    pub(crate) memory: Option<String>,
     /// CPUs of a step, such as 1.5
     #[arg(long, value_name = "NUMBER")]
-    cpus: Option<String>,
+    pub(crate) cpus: Option<String>,
     /// Size of a guest's writable layer
     #[arg(long, value_name = "SIZE")]
-    disk: Option<String>,
+    pub(crate) disk: Option<String>,
     /// Size of /dev/shm
     #[arg(long, value_name = "SIZE")]
     pub(crate) shm_size: Option<String>,
@@ -115,47 +111,13 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<Exit> {
     }
     let output = Output::parse(args.output.as_deref(), &names)?;
     build::check_platform(args.platform.as_deref())?;
-    let settings = context.settings()?;
-    let flag = if args.vm {
-        Some("vm")
-    } else {
-        args.isolation.as_deref()
-    };
-    let allowed = settings.choose(flag, &context.environment())?;
-    let mut limits = Options {
-        memory: args.memory.clone(),
-        cpus: args.cpus.clone(),
-        disk: args.disk.clone(),
-        ..Options::default()
-    };
-    settings.fill(&mut limits, &context.environment());
+    let request = Request::of_flags(args, context)?;
+    let shown = Shown::alone(match args.quiet {
+        true => Way::Quiet,
+        false => Way::of(&args.progress)?,
+    });
     let store = context.store()?;
-    let engine = context.engine()?;
-    let inputs = Inputs::read(args, context, &store)?;
-    let images = BuildImages::new(context, &store, args.pull, args.quiet)?;
-    let steps = Steps::new(engine, settings, &allowed, limits);
-    let native = isola_images::registry::Platform::native();
-    let plain = !std::io::stderr().is_terminal() || args.progress == "plain";
-    let shown = match (args.quiet, args.progress.as_str()) {
-        (true, _) => Shown::nothing(),
-        (false, "json") => Shown::json(),
-        _ if plain => Shown::plain(),
-        _ => Shown::bars(),
-    };
-    let result = isola_build::build(
-        &store,
-        &inputs.options,
-        &images,
-        &steps,
-        (&native.os, &native.architecture),
-        &|event: &Event<'_>| shown.tell(event),
-    );
-    drop(steps);
-    let built = result.map_err(|error| {
-        shown.end();
-        build::failure(error, shown.has_told_output())
-    })?;
-    shown.end();
+    let built = request.build(context, &store, &shown, &|| false)?;
     finish(args, context, &store, &output, &built)
 }
 
