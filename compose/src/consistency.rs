@@ -7,6 +7,8 @@ mod ports;
 
 use std::collections::HashMap;
 
+pub(crate) use graph::build_circles;
+
 use crate::diagnostic::{Place, Sink, hint_among};
 use crate::yaml::{Data, Node};
 

@@ -16,6 +16,7 @@
 //! ```
 
 pub mod apply;
+mod builds;
 mod consistency;
 mod diagnostic;
 mod dotenv;
@@ -33,6 +34,7 @@ mod units;
 mod walls;
 mod yaml;
 
+pub use builds::{Building, builds, built_images};
 pub use diagnostic::{Diagnostic, Invalid, Place, Severity, Sources};
 pub use load::{Files, Host, Model, Request, Variable, load};
-pub use options::{Content, Source, Wanted, contents, wanted};
+pub use options::{Content, Source, Wanted, contents, image, wanted};

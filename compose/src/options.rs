@@ -98,7 +98,7 @@ pub fn wanted(
 }
 
 /// The image of a service; one that is built and has no name is `PROJECT-SERVICE`.
-pub(crate) fn image(project: &Project, name: &str, service: &Service) -> String {
+pub fn image(project: &Project, name: &str, service: &Service) -> String {
     let named = service.image.clone().filter(|image| !image.is_empty());
     named.unwrap_or_else(|| format!("{}-{name}", project.name))
 }

@@ -1,6 +1,7 @@
 //! Text to project. Nothing here looks at the machine but through [`Files`], and
 //! nothing is changed: the same files and variables give the same project.
 
+mod bases;
 mod extend;
 mod file;
 mod finish;
@@ -16,6 +17,7 @@ use std::rc::Rc;
 
 use isola_runtime::workload::Isolation;
 
+use crate::builds;
 use crate::diagnostic::{Diagnostic, Invalid, Sink, Sources, Stop};
 use crate::merge;
 use crate::project::Project;
@@ -23,6 +25,7 @@ use crate::schema::PROJECT;
 use crate::walls;
 use crate::yaml::{Node, parse};
 
+pub(crate) use bases::built_upon;
 pub(crate) use locate::Located;
 
 /// What files say. The path `-` is standard input.
@@ -140,6 +143,8 @@ pub struct Model {
     /// For showing places of notes.
     pub sources: Sources,
     pub(crate) tree: Node,
+    /// Services that are off and that others are built upon.
+    pub(crate) bases: Option<Node>,
     pub(crate) interpolated: bool,
 }
 
@@ -186,7 +191,17 @@ impl Model {
     /// # Errors
     /// Values that still have variables (`interpolate: false`).
     pub fn project(&self) -> Result<Project, Invalid> {
-        let typed = serde_yaml::to_value(&self.tree).and_then(serde_yaml::from_value);
+        let mut project = self.typed(&self.tree)?;
+        if let Some(bases) = &self.bases {
+            let bases = self.typed(bases)?;
+            project.bases = bases.services;
+            project.secrets.extend(bases.secrets);
+        }
+        Ok(project)
+    }
+
+    fn typed(&self, tree: &Node) -> Result<Project, Invalid> {
+        let typed = serde_yaml::to_value(tree).and_then(serde_yaml::from_value);
         typed.map_err(|error| {
             let hint = "variables must be replaced before a project can be used";
             let diagnostic =
@@ -250,9 +265,13 @@ impl Loader<'_> {
         let profiles = select::all_profiles(&tree);
         let all_services = select::all_services(&tree);
         self.complete_services(&mut tree);
+        let whole = self.has_bases(&tree).then(|| tree.clone());
         self.select(&mut tree, &located)?;
         self.finish(&mut tree, &name, &located)?;
+        let bases = whole.map(|whole| self.bases(whole, &tree, &name, &located));
+        let bases = bases.transpose()?.flatten();
         walls::check(&tree, &self.request.default_walls, &mut self.sink);
+        builds::check(&tree, &mut self.sink);
         if self.request.consistency {
             crate::consistency::check(&tree, &mut self.sink);
         }
@@ -269,6 +288,7 @@ impl Loader<'_> {
             notes: Vec::new(),
             sources: Sources::default(),
             tree,
+            bases,
             interpolated: self.request.interpolate,
         })
     }

@@ -150,22 +150,28 @@ fn images(
     all: bool,
     removals: &[usize],
 ) {
-    let mut images: BTreeSet<String> = going.iter().map(|here| here.image.clone()).collect();
-    for (service, it) in project.into_iter().flat_map(|project| &project.services) {
-        images.insert(
-            it.image
-                .clone()
-                .unwrap_or_else(|| format!("{name}-{service}")),
-        );
+    // Instances whose service no file has tell by their names.
+    let nameless = |service: &str| format!("{name}-{service}");
+    let mut local: BTreeSet<String> = BTreeSet::new();
+    let mut images: BTreeSet<String> = BTreeSet::new();
+    for here in going {
+        images.insert(here.image.clone());
+        let known = project.is_some_and(|project| project.services.contains_key(&here.service));
+        if !known && here.image == nameless(&here.service) {
+            local.insert(here.image.clone());
+        }
     }
-    let built = |image: &String| {
-        project.is_some_and(|project| {
-            let mut services = project.services.iter();
-            services
-                .any(|(service, it)| it.image.is_none() && *image == format!("{name}-{service}"))
-        })
-    };
-    for image in images.into_iter().filter(|image| all || built(image)) {
+    for (service, it) in project.into_iter().flat_map(|project| &project.services) {
+        let named = it.image.as_ref().filter(|image| !image.is_empty());
+        if named.is_none() {
+            local.insert(nameless(service));
+        }
+        images.insert(named.cloned().unwrap_or_else(|| nameless(service)));
+    }
+    for image in images
+        .into_iter()
+        .filter(|image| all || local.contains(image))
+    {
         let step = plan.add(What::RemoveImage(image), removals.iter().copied());
         plan.steps[step].optional = true;
     }

@@ -41,8 +41,8 @@ pub struct Build {
     pub pull: bool,
     /// `NAME=ADDRESS`
     pub extra_hosts: Vec<String>,
-    /// Wall of the build.
-    pub isolation: Option<String>,
+    /// Walls of the build's steps; empty: those of the service.
+    pub isolation: Walls,
     /// Network of the build.
     pub network: Option<String>,
     /// The stage to stop at.

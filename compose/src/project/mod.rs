@@ -20,6 +20,10 @@ pub struct Project {
     pub name: String,
     /// Services that are on.
     pub services: BTreeMap<String, Service>,
+    /// Services that are off and whose images others are built upon; of these no more
+    /// is there than their builds need.
+    #[serde(skip)]
+    pub bases: BTreeMap<String, Service>,
     /// Networks that services use.
     pub networks: BTreeMap<String, Network>,
     /// Volumes that services use.

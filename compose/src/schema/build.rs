@@ -25,7 +25,7 @@ const BUILD_FIELDS: &[Field] = &[
     field("additional_contexts", PAIRS),
     field("pull", Shape::Bool),
     field("extra_hosts", HOSTS),
-    field("isolation", Shape::Text),
+    field("isolation", Shape::Form(forms::isolation, &Shape::Text)),
     field("network", Shape::Text),
     field("target", Shape::Text),
     field("secrets", super::service::BUILD_SECRETS).merge(Merge::Keyed(keys::secret)),
