@@ -1,10 +1,10 @@
 //! What verbs work with, opened when first needed.
 
-use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use isola_images::registry::{Client, DockerConfig};
 use isola_images::{ImageId, LayerFormat, Store};
@@ -29,8 +29,8 @@ use crate::terminal;
 pub(crate) struct Context {
     root: Option<PathBuf>,
     json: bool,
-    engine: OnceCell<Engine>,
-    settings: OnceCell<Config>,
+    engine: OnceLock<Engine>,
+    settings: OnceLock<Config>,
 }
 
 impl Context {
@@ -48,8 +48,8 @@ impl Context {
         Context {
             root,
             json: false,
-            engine: OnceCell::new(),
-            settings: OnceCell::new(),
+            engine: OnceLock::new(),
+            settings: OnceLock::new(),
         }
     }
 

@@ -20,22 +20,22 @@ use crate::output::print_line;
 pub(crate) struct Args {
     /// Who made it
     #[arg(short, long)]
-    author: Option<String>,
+    pub(super) author: Option<String>,
     /// What it is about
     #[arg(short, long)]
-    message: Option<String>,
+    pub(super) message: Option<String>,
     /// Instruction of a Dockerfile: CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, USER, WORKDIR...
     #[arg(short, long, value_name = "INSTRUCTION")]
-    change: Vec<String>,
+    pub(super) change: Vec<String>,
     /// Let it stand still meanwhile; containers do unless false is said
     #[arg(short, long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
     #[arg(default_missing_value = "true", hide_possible_values = true)]
-    pause: Option<bool>,
+    pub(super) pause: Option<bool>,
     /// Name or id
     #[arg(add = ArgValueCandidates::new(complete::instances))]
-    instance: String,
+    pub(super) instance: String,
     /// Name of the image
-    name: Option<String>,
+    pub(super) name: Option<String>,
 }
 
 const EXAMPLES: &str = "Examples:

@@ -18,10 +18,10 @@ use crate::output::write_file;
 pub(crate) struct Args {
     /// File to write instead of standard output
     #[arg(short, long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
-    output: Option<PathBuf>,
+    pub(super) output: Option<PathBuf>,
     /// Name or id
     #[arg(add = ArgValueCandidates::new(complete::instances))]
-    instance: String,
+    pub(super) instance: String,
 }
 
 const EXAMPLES: &str = "Examples:

@@ -7,6 +7,7 @@ use std::path::Path;
 use isola_runtime::{Error, Kind, Result};
 
 use super::World;
+use super::journal::Done;
 use crate::options::{Content, Source, contents};
 
 /// A secret or config has kilobytes; what is larger belongs into a volume.
@@ -44,9 +45,32 @@ pub(super) fn write(world: &World<'_>, service: &str) -> Result<()> {
             let message = format!("{} has more than 16 MiB", content.target);
             return Err(Error::new(Kind::Invalid, message).hint("a volume can hold it"));
         }
+        let path = content.path(&store);
+        let before = std::fs::read(&path).ok();
+        if before.as_deref() == Some(&bytes) {
+            continue;
+        }
         write_one(&content, &store, &bytes)?;
+        world.note(Done::Content(content, before));
     }
     Ok(())
+}
+
+/// Writes what was there before.
+pub(super) fn put_back(world: &World<'_>, content: &Content, before: Option<&[u8]>) -> Result<()> {
+    let store = world.store();
+    match before {
+        Some(bytes) => write_one(content, &store, bytes),
+        None => {
+            let path = content.path(&store);
+            match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    Err(Error::io("remove", &path, error))
+                }
+                _ => Ok(()),
+            }
+        }
+    }
 }
 
 fn check(path: &Path) -> Result<()> {
@@ -59,9 +83,6 @@ fn check(path: &Path) -> Result<()> {
 /// Replaced whole: whoever has the old file mounted keeps it as it was.
 fn write_one(content: &Content, store: &Path, bytes: &[u8]) -> Result<()> {
     let path = content.path(store);
-    if std::fs::read(&path).is_ok_and(|there| there == bytes) {
-        return Ok(());
-    }
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)

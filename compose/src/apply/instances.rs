@@ -5,6 +5,7 @@ use isola_runtime::state::Record;
 use isola_runtime::workload::Options;
 use isola_runtime::{Error, Kind, Result};
 
+use super::journal::Done;
 use super::{World, contents, hooks};
 use crate::label;
 use crate::options::{Wanted, wanted};
@@ -45,7 +46,7 @@ pub fn create(world: &World<'_>, mut wanted: Wanted, made: &Made<'_>) -> Result<
         true => world.default_walls,
         false => &wanted.walls,
     };
-    world.engine.create(&Create {
+    let instance = world.engine.create(&Create {
         image,
         image_name: &wanted.image,
         options,
@@ -53,7 +54,9 @@ pub fn create(world: &World<'_>, mut wanted: Wanted, made: &Made<'_>) -> Result<
         isolation,
         name: Some(made.name),
         inherit: made.inherit,
-    })
+    })?;
+    world.note(Done::Instance(instance.record.id.clone()));
+    Ok(instance)
 }
 
 /// Makes an instance, in the place of another one if one is named: the new one is
@@ -101,13 +104,9 @@ pub(super) fn recreate(
     };
     let new = create(world, wanted, &made)?;
     let replaced = stop(world, service, &old)
-        .and_then(|()| world.engine.remove(&old, true))
-        .and_then(|()| match world.renew_volumes {
-            true => world.engine.remove_anonymous_volumes(&old),
-            false => Ok(()),
-        })
+        .and_then(|()| remove_or_put_aside(world, &old, world.renew_volumes))
         .and_then(|()| world.engine.rename(&new, name));
-    if replaced.is_err() && world.engine.find(&old.record.id).is_ok() {
+    if world.journal.is_none() && replaced.is_err() && world.engine.find(&old.record.id).is_ok() {
         world.engine.remove(&new, true)?;
     }
     replaced
@@ -119,6 +118,7 @@ pub(super) fn start(world: &World<'_>, service: &str, name: &str) -> Result<()> 
     if instance.status.state.is_live() {
         return Ok(());
     }
+    world.note(Done::Started(instance.record.id.clone()));
     start_or_follow(world, &instance)?;
     let service = world
         .loaded
@@ -169,6 +169,7 @@ pub fn stop(world: &World<'_>, service: &str, instance: &Instance) -> Result<()>
     if !instance.status.state.is_live() {
         return Ok(());
     }
+    world.note(Done::Stopped(instance.record.id.clone()));
     hooks::pre_stop(world, service, instance);
     world.engine.stop(instance, world.stop_timeout, None)
 }
@@ -179,9 +180,27 @@ pub(super) fn remove(world: &World<'_>, id: &str, volumes: bool) -> Result<()> {
         Err(error) if error.kind == Kind::NoSuch => return Ok(()),
         Err(error) => return Err(error),
     };
-    world.engine.remove(&instance, true)?;
+    remove_or_put_aside(world, &instance, volumes)
+}
+
+/// Where all may be taken back, an instance that is to go only gets another name.
+fn remove_or_put_aside(world: &World<'_>, instance: &Instance, volumes: bool) -> Result<()> {
+    if world.journal.is_some() {
+        let name = &instance.record.name;
+        let mut aside = name.clone();
+        aside.truncate(110);
+        let aside = format!("{aside}.{}", instance.record.short_id());
+        world.engine.rename(instance, &aside)?;
+        world.note(Done::Aside {
+            id: instance.record.id.clone(),
+            name: name.clone(),
+            volumes,
+        });
+        return Ok(());
+    }
+    world.engine.remove(instance, true)?;
     match volumes {
-        true => world.engine.remove_anonymous_volumes(&instance),
+        true => world.engine.remove_anonymous_volumes(instance),
         false => Ok(()),
     }
 }

@@ -6,6 +6,7 @@ mod cancel;
 mod contents;
 mod hooks;
 mod instances;
+mod journal;
 mod resources;
 mod run;
 mod waits;
@@ -23,6 +24,7 @@ use isola_runtime::{Error, Result};
 pub use cancel::Cancel;
 pub use hooks::pre_stop;
 pub use instances::{Made, alone, create, one_off, stop};
+pub use journal::Journal;
 pub use run::{Outcome, run};
 
 use crate::load::Model;
@@ -64,6 +66,8 @@ pub struct World<'a> {
     pub stop_timeout: Option<u64>,
     /// Waiting for health ends then.
     pub deadline: Option<Instant>,
+    /// Where what is done is noted, so that it can be taken back when it fails.
+    pub journal: Option<&'a Journal>,
 }
 
 impl World<'_> {
@@ -72,6 +76,18 @@ impl World<'_> {
             let kind = isola_runtime::Kind::Invalid;
             Error::new(kind, "this needs the compose file").hint("name it with -f")
         })
+    }
+
+    /// Notes what is done, where it is to be taken back.
+    fn note(&self, done: journal::Done) {
+        if let Some(journal) = self.journal {
+            journal.note(done);
+        }
+    }
+
+    /// Whether an instance only waits to go.
+    fn is_aside(&self, id: &str) -> bool {
+        self.journal.is_some_and(|journal| journal.is_aside(id))
     }
 
     /// The deadline has passed.

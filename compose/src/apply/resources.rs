@@ -5,6 +5,7 @@ use isola_runtime::{Error, Kind, Result};
 use isola_volume::{VolumeSpec, Volumes};
 
 use super::World;
+use super::journal::Done;
 use crate::label;
 use crate::project::Labels;
 
@@ -68,6 +69,7 @@ pub(super) fn create_network(world: &World<'_>, key: &str) -> Result<()> {
         options: options(&network.driver_opts),
     };
     Networks::open(world.engine.paths().root())?.create(&spec)?;
+    world.note(Done::Network(spec.name));
     Ok(())
 }
 
@@ -103,6 +105,7 @@ pub(super) fn remove_network(world: &World<'_>, name: &str) -> Result<()> {
     let other = others.next().map(|it| it.record.name.clone());
     let alive = |id: &str| engine.find(id).is_ok_and(|it| it.status.state.is_live());
     networks.remove(&network, &|_| other.clone(), &alive)?;
+    world.note(Done::NetworkGone(Box::new(network)));
     Ok(())
 }
 
@@ -125,6 +128,7 @@ pub(super) fn create_volume(world: &World<'_>, key: &str) -> Result<()> {
         options: volume.driver_opts.clone(),
     };
     Volumes::open(world.engine.paths().root())?.create(&spec)?;
+    world.note(Done::Volume(volume.name.clone()));
     Ok(())
 }
 

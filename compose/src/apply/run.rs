@@ -24,6 +24,8 @@ pub struct Outcome {
     pub left: usize,
     /// It was cancelled.
     pub cancelled: bool,
+    /// It was taken back, but for what failed then.
+    pub taken_back: Option<Vec<Error>>,
 }
 
 /// Carries out a plan. When a step fails, those that run are finished and no other
@@ -47,6 +49,29 @@ pub fn run(plan: &Plan, world: &World<'_>) -> Outcome {
         run.turn(scope, &sender, &receiver);
         run.outcome
     })
+    .close(world)
+}
+
+impl Outcome {
+    /// What is noted of a plan that failed is taken back.
+    fn close(mut self, world: &World<'_>) -> Outcome {
+        let Some(journal) = world.journal else {
+            return self;
+        };
+        match self.failed.is_empty() && !self.cancelled {
+            true => {
+                let left = journal.finish(world).into_iter();
+                let what = || What::Remove {
+                    name: "what was replaced".to_owned(),
+                    id: String::new(),
+                    volumes: false,
+                };
+                self.tolerated.extend(left.map(|error| (what(), error)));
+            }
+            false => self.taken_back = Some(journal.take_back(world)),
+        }
+        self
+    }
 }
 
 struct Run<'a> {

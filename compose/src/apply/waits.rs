@@ -16,7 +16,8 @@ use crate::plan::{Present, Until};
 /// Waits for all instances of a service.
 pub(super) fn wait(world: &World<'_>, service: &str, until: Until) -> Result<()> {
     let present = Present::read(world.engine, world.name)?;
-    let ids: Vec<String> = present.of(service).map(|here| here.id.clone()).collect();
+    let ids = present.of(service).map(|here| here.id.clone());
+    let ids: Vec<String> = ids.filter(|id| !world.is_aside(id)).collect();
     for id in ids {
         let instance = world.engine.find(&id)?;
         match until {

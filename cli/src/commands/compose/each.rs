@@ -62,7 +62,9 @@ pub(super) fn kill(args: &KillArgs, project: &ProjectArgs, context: &Context) ->
         let engine = context.engine()?;
         let instance = engine.find(id)?;
         engine.kill(&instance, number)?;
-        eprintln!(" Instance {}  Killed", instance.record.name);
+        scope
+            .screen
+            .say(&format!("Instance {}  Killed", instance.record.name));
         Ok(())
     })
 }
@@ -104,7 +106,9 @@ fn freeze(
             false => engine.unpause(&instance)?,
         }
         let word = if freeze { "Paused" } else { "Unpaused" };
-        eprintln!(" Instance {}  {word}", instance.record.name);
+        scope
+            .screen
+            .say(&format!("Instance {}  {word}", instance.record.name));
         Ok(())
     })
 }

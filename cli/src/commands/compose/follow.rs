@@ -2,7 +2,7 @@
 //! and what their ends mean. One poll loop: the kernel tells of new lines, the
 //! supervisors of ends.
 
-use std::io::{self, BufWriter, IsTerminal, Write};
+use std::io::{self, BufWriter, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -31,7 +31,7 @@ pub(super) struct Look {
     pub(super) tail: Option<u64>,
     pub(super) timestamps: bool,
     pub(super) no_prefix: bool,
-    pub(super) no_color: bool,
+    pub(super) colors: bool,
 }
 
 /// When the end of one ends all.
@@ -98,10 +98,9 @@ impl<'a> Follow<'a> {
     pub(super) fn new(context: &'a Context, look: Look) -> Result<Follow<'a>> {
         let failed = |error| Failure::system("watch logs", error);
         let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
-        let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Ok(Follow {
             engine: context.engine()?,
-            colors: io::stdout().is_terminal() && !refused && !look.no_color,
+            colors: look.colors,
             look,
             sources: Vec::new(),
             watch: inotify::init(flags).map_err(failed)?,

@@ -60,15 +60,15 @@ pub(super) fn run(args: &Args, project: &ProjectArgs, context: &Context) -> Resu
             .map(|text| parse_moment(flag, text, now))
             .transpose()
     };
+    let scope = Scope::of_any(project, &args.services, context)?;
     let look = Look {
         since: moment("--since", &args.since)?,
         until: moment("--until", &args.until)?,
         tail: tail(&args.tail)?,
         timestamps: args.timestamps,
         no_prefix: args.no_log_prefix,
-        no_color: args.no_color,
+        colors: scope.screen.colors.1 && !args.no_color,
     };
-    let scope = Scope::of_any(project, &args.services, context)?;
     let mut all = scope.instances(context)?;
     if let Some(index) = args.index {
         if args.services.len() != 1 {

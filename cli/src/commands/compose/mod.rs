@@ -1,13 +1,18 @@
 //! `isola compose`
 
 mod attach;
+mod build;
+mod building;
+mod commit;
 mod config;
 mod cp;
 mod create;
 mod down;
 mod each;
 mod exec;
+mod export;
 mod follow;
+mod getting;
 mod images;
 mod logs;
 mod ls;
@@ -20,6 +25,7 @@ mod rm;
 mod run;
 mod scale;
 mod scope;
+mod screen;
 mod start;
 mod stats;
 mod stop;
@@ -39,6 +45,8 @@ use isola_compose::{Diagnostic, Host, Invalid, Model, Request, Severity, Sources
 use crate::context::Context;
 use crate::error::{Code, Exit, Failure, Result};
 use crate::output::clean;
+use crate::progress::Way;
+use screen::Screen;
 
 /// Errors that are shown of one file.
 const SHOWN: usize = 20;
@@ -79,6 +87,24 @@ struct ProjectArgs {
     /// The wall of all services (`vm`), or of some (`db=vm,cache=container`)
     #[arg(long = "as", value_name = "WALLS")]
     walls: Vec<String>,
+    /// How steps are shown: auto, tty, plain, json or quiet
+    #[arg(
+        long,
+        value_name = "KIND",
+        env = "COMPOSE_PROGRESS",
+        hide_env_values = true
+    )]
+    #[arg(default_value = "auto", value_parser = Way::WORDS)]
+    progress: String,
+    /// Colours and lines that change: auto, always or never
+    #[arg(
+        long,
+        value_name = "WHEN",
+        env = "COMPOSE_ANSI",
+        hide_env_values = true
+    )]
+    #[arg(default_value = "auto", value_parser = Screen::ANSI)]
+    ansi: String,
 }
 
 #[derive(Debug, Subcommand)]
@@ -100,6 +126,8 @@ enum Verb {
     Run(Box<run::Args>),
     Attach(attach::Args),
     Cp(cp::Args),
+    Export(export::Args),
+    Commit(commit::Args),
 
     Ps(ps::Args),
     Ls(ls::Args),
@@ -110,6 +138,7 @@ enum Verb {
     Images(images::Args),
     Volumes(volumes::Args),
 
+    Build(build::Args),
     Pull(pull::Args),
     Push(push::Args),
 
@@ -136,6 +165,8 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<Exit> {
         Verb::Run(run) => run::run(run, &args.project, context),
         Verb::Attach(attach) => attach::run(attach, &args.project, context),
         Verb::Cp(cp) => cp::run(cp, &args.project, context),
+        Verb::Export(export) => export::run(export, &args.project, context),
+        Verb::Commit(commit) => commit::run(commit, &args.project, context),
         Verb::Ps(ps) => ps::run(ps, &args.project, context),
         Verb::Ls(ls) => ls::run(ls, context),
         Verb::Logs(logs) => logs::run(logs, &args.project, context),
@@ -144,6 +175,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<Exit> {
         Verb::Stats(stats) => stats::run(stats, &args.project, context),
         Verb::Images(images) => images::run(images, &args.project, context),
         Verb::Volumes(volumes) => volumes::run(volumes, &args.project, context),
+        Verb::Build(build) => build::run(build, &args.project, context),
         Verb::Pull(pull) => pull::run(pull, &args.project, context),
         Verb::Push(push) => push::run(push, &args.project, context),
         Verb::Config(config) => config::run(config, &args.project, context),
@@ -152,6 +184,15 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<Exit> {
 }
 
 impl ProjectArgs {
+    fn screen(&self) -> Result<Screen> {
+        self.screen_with(&self.progress)
+    }
+
+    /// With a verb's own word for `--progress`.
+    fn screen_with(&self, progress: &str) -> Result<Screen> {
+        Screen::new(progress, &self.ansi)
+    }
+
     /// What is asked for, without what a verb adds.
     fn request(&self, context: &Context) -> Result<Request> {
         let folder = std::env::current_dir()

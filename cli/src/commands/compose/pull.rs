@@ -68,7 +68,7 @@ pub(super) fn run(args: &Args, project: &ProjectArgs, context: &Context) -> Resu
                 pulling::pull(context, &store, &reference, Platforms::Native, args.quiet).map(drop)
             });
         match pulled {
-            Ok(()) if !args.quiet => eprintln!(" Image {image}  Pulled"),
+            Ok(()) if !args.quiet => scope.screen.say(&format!("Image {image}  Pulled")),
             Ok(()) => {}
             Err(failure) if args.ignore_pull_failures || buildable => {
                 eprintln!(

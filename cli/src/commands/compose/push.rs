@@ -1,5 +1,7 @@
 //! `isola compose push`
 
+use isola_compose::project::Project;
+
 use super::ProjectArgs;
 use super::scope::Scope;
 use crate::commands::push;
@@ -31,13 +33,29 @@ const EXAMPLES: &str = "Examples:
 pub(super) fn run(args: &Args, project: &ProjectArgs, context: &Context) -> Result<Exit> {
     let scope = Scope::of_file(project, &args.services, context)?;
     let (_, file) = scope.file()?;
-    let meant = |name: &String| {
-        args.services.is_empty() || args.include_deps || args.services.contains(name)
-    };
-    let services = file.services.iter().filter(|(name, _)| meant(name));
+    let meant = |name: &str| args.services.is_empty() || args.include_deps || scope.is_named(name);
+    let exit = send(file, &meant, args.quiet, context)?;
+    Ok(if args.ignore_push_failures {
+        Exit::OK
+    } else {
+        exit
+    })
+}
+
+/// Sends the images that these services build. What has no name of its own is for
+/// this host alone.
+pub(super) fn send(
+    project: &Project,
+    meant: &dyn Fn(&str) -> bool,
+    quiet: bool,
+    context: &Context,
+) -> Result<Exit> {
+    let services = project.services.iter().filter(|(name, _)| meant(name));
     let mut names: Vec<String> = services
-        .filter(|(_, service)| service.build.is_some())
-        .filter_map(|(_, service)| service.image.clone())
+        .filter_map(|(_, service)| Some((service.image.as_ref()?, service.build.as_ref()?)))
+        .filter(|(image, _)| !image.is_empty())
+        .flat_map(|(image, build)| std::iter::once(image).chain(&build.tags))
+        .cloned()
         .collect();
     names.sort();
     names.dedup();
@@ -48,14 +66,9 @@ pub(super) fn run(args: &Args, project: &ProjectArgs, context: &Context) -> Resu
     let push = push::Args {
         platform: None,
         all_tags: false,
-        quiet: args.quiet,
+        quiet,
         format: None,
         names,
     };
-    let exit = push::run(&push, context)?;
-    Ok(if args.ignore_push_failures {
-        Exit::OK
-    } else {
-        exit
-    })
+    push::run(&push, context)
 }

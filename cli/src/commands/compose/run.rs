@@ -8,9 +8,10 @@ use isola_compose::{Wanted, wanted};
 use isola_runtime::engine::{Instance, Launch};
 
 use super::ProjectArgs;
+use super::getting::{self, Getting};
 use super::scope::Scope;
 use super::teller::Lines;
-use super::work::{self, How, Images, Pulls};
+use super::work::{self, How, Images};
 use crate::context::Context;
 use crate::error::{Exit, Failure, Result};
 use crate::output::print_line;
@@ -78,6 +79,12 @@ pub(super) struct Args {
     /// Show no progress of pulls
     #[arg(long)]
     quiet_pull: bool,
+    /// Build images before
+    #[arg(long)]
+    build: bool,
+    /// Show nothing of builds
+    #[arg(long)]
+    quiet_build: bool,
     /// Remove instances of services that the file does not have
     #[arg(long)]
     remove_orphans: bool,
@@ -99,11 +106,14 @@ pub(super) fn run(args: &Args, project: &ProjectArgs, context: &Context) -> Resu
     let wanted = args.adjust(wanted(model, file, service, 1, &store)?);
     terminal::require(wanted.options.tty && !args.detach, false)?;
     let only = |name: &str| !args.no_deps || name == service;
-    let pulls = Pulls {
-        when: args.pull.as_deref(),
-        quiet: args.quiet_pull,
+    let getting = Getting {
+        pull: args.pull.as_deref(),
+        quiet_pull: args.quiet_pull,
+        build: args.build.then_some(true),
+        quiet_build: args.quiet_build,
+        dry: false,
     };
-    let images = work::images(context, file, &only, pulls)?;
+    let images = getting::images(context, &scope, &only, &getting)?;
     args.dependencies(&scope, &images, context)?;
     let name = match &args.name {
         Some(name) => name.clone(),
@@ -112,7 +122,7 @@ pub(super) fn run(args: &Args, project: &ProjectArgs, context: &Context) -> Resu
             format!("{}-{service}-run-{}", scope.name, &id[..12])
         }
     };
-    let teller = Lines::new(true);
+    let teller = Lines::new(context.engine()?, scope.screen.quiet(true));
     let instance = work::with_world(
         context,
         &scope,

@@ -9,6 +9,7 @@ use isola_compose::project::Project;
 use isola_compose::{Host, Model, Request};
 use isola_runtime::engine::Instance;
 
+use super::screen::Screen;
 use super::{ProjectArgs, refuse, tell_notes};
 use crate::context::Context;
 use crate::error::{Code, Failure, Result};
@@ -21,6 +22,8 @@ pub(super) struct Scope {
     file: Option<(Model, Project)>,
     /// Services that were named.
     pub(super) services: Vec<String>,
+    /// How what is done is shown.
+    pub(super) screen: Screen,
 }
 
 impl Scope {
@@ -34,11 +37,8 @@ impl Scope {
             services: services.to_vec(),
             ..args.request(context)?
         };
-        Scope::load(&request, services, context)
-    }
-
-    fn load(request: &Request, services: &[String], context: &Context) -> Result<Scope> {
-        let model = super::load(request, context)?;
+        let screen = args.screen()?;
+        let model = super::load(&request, context)?;
         let project = model
             .project()
             .map_err(|invalid| refuse(&invalid, context))?;
@@ -46,6 +46,7 @@ impl Scope {
             name: model.name.clone(),
             file: Some((model, project)),
             services: services.to_vec(),
+            screen,
         })
     }
 
@@ -56,6 +57,7 @@ impl Scope {
         services: &[String],
         context: &Context,
     ) -> Result<Scope> {
+        let screen = args.screen()?;
         let mut request = args.request(context)?;
         request.profiles = vec!["*".to_owned()];
         let name = request.project_name.clone();
@@ -65,6 +67,7 @@ impl Scope {
                 name,
                 file: None,
                 services: services.to_vec(),
+                screen,
             },
             (Err(invalid), _) => return Err(refuse(&invalid, context)),
             (Ok(model), _) => {
@@ -76,6 +79,7 @@ impl Scope {
                     name: model.name.clone(),
                     file: Some((model, project)),
                     services: services.to_vec(),
+                    screen,
                 }
             }
         };
@@ -144,6 +148,11 @@ impl Scope {
     /// What is there of the project.
     pub(super) fn present(&self, context: &Context) -> Result<Present> {
         Ok(Present::read(context.engine()?, &self.name)?)
+    }
+
+    /// Whether a service was named.
+    pub(super) fn is_named(&self, service: &str) -> bool {
+        self.services.iter().any(|name| name == service)
     }
 
     fn is_meant(&self, here: &Here) -> bool {

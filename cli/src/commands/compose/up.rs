@@ -9,8 +9,9 @@ use jiff::Timestamp;
 
 use super::ProjectArgs;
 use super::follow::{Abort, Follow, Look};
+use super::getting::{self, Getting};
 use super::scope::Scope;
-use super::work::{self, How, Images, Pulls};
+use super::work::{self, How, Images};
 use crate::confirm::confirm;
 use crate::context::Context;
 use crate::error::{Code, Exit, Failure, Result};
@@ -49,9 +50,15 @@ pub(super) struct Args {
     /// Show the output of dependencies, too
     #[arg(long)]
     attach_dependencies: bool,
+    /// When it fails half way, take back what it has made
+    #[arg(long)]
+    rollback: bool,
     /// Leave the names of services out of the output
     #[arg(long)]
     no_log_prefix: bool,
+    /// No colours in the output
+    #[arg(long)]
+    no_color: bool,
     /// Show when each line was written
     #[arg(long)]
     timestamps: bool,
@@ -89,6 +96,15 @@ pub(super) struct MakeArgs {
     /// Show no progress of pulls
     #[arg(long)]
     quiet_pull: bool,
+    /// Build images before, even if they are here
+    #[arg(long, conflicts_with = "no_build")]
+    build: bool,
+    /// Build no image, even if it is missing
+    #[arg(long)]
+    no_build: bool,
+    /// Show nothing of builds
+    #[arg(long)]
+    quiet_build: bool,
     /// Seconds until SIGKILL instead of the services' own, for what is stopped
     #[arg(short, long, value_name = "SECONDS")]
     timeout: Option<u64>,
@@ -125,9 +141,13 @@ pub(super) fn run(args: &Args, project: &ProjectArgs, context: &Context) -> Resu
         work::show(&ready.plan)?;
         return Ok(Exit::OK);
     }
+    if args.rollback {
+        work::check_rollback(&ready.plan)?;
+    }
     let limit = args.wait_timeout.map(Duration::from_secs);
     let how = How {
         deadline: limit.and_then(|limit| Instant::now().checked_add(limit)),
+        rollback: args.rollback,
         ..args.make.how()
     };
     work::carry_out(context, &scope, &ready.plan, &ready.images, &how)?;
@@ -171,6 +191,9 @@ impl MakeArgs {
             renew_anon_volumes: false,
             pull: None,
             quiet_pull: false,
+            build: false,
+            no_build: false,
+            quiet_build: false,
             timeout: None,
             yes: false,
             dry_run: false,
@@ -205,11 +228,18 @@ impl MakeArgs {
         let meant = |name: &str| {
             !self.no_deps || self.services.is_empty() || self.services.iter().any(|it| it == name)
         };
-        let pulls = Pulls {
-            when: self.pull.as_deref(),
-            quiet: self.quiet_pull,
+        let getting = Getting {
+            pull: self.pull.as_deref(),
+            quiet_pull: self.quiet_pull,
+            build: match (self.build, self.no_build) {
+                (true, _) => Some(true),
+                (_, true) => Some(false),
+                _ => None,
+            },
+            quiet_build: self.quiet_build,
+            dry: self.dry_run,
         };
-        let images = work::images(context, project, &meant, pulls)?;
+        let images = getting::images(context, scope, &meant, &getting)?;
         let ids = images
             .iter()
             .map(|(name, image)| (name.clone(), image.id.to_string()));
@@ -366,6 +396,7 @@ impl Args {
             since: Some(began),
             timestamps: self.timestamps,
             no_prefix: self.no_log_prefix,
+            colors: scope.screen.colors.1 && !self.no_color,
             ..Look::default()
         };
         let instances: Vec<_> = scope.present(context)?.instances;
@@ -378,10 +409,14 @@ impl Args {
         }
         let end = follow.until_end(abort)?;
         if end.is_wanted() {
-            eprintln!("Stopping...");
+            eprintln!("Stopping... (the same again kills at once)");
             let removal = super::stop::stop_plan(scope, context)?;
-            let quiet = How { ..*how };
-            work::carry_out(context, scope, &removal, &Images::new(), &quiet)?;
+            let how = How {
+                rollback: false,
+                kill: true,
+                ..*how
+            };
+            work::carry_out(context, scope, &removal, &Images::new(), &how)?;
             follow.rest()?;
         }
         match &self.exit_code_from {

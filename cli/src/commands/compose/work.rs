@@ -6,18 +6,19 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::time::Instant;
 
-use isola_compose::apply::{Cancel, Outcome, Teller, World, run};
-use isola_compose::plan::Plan;
+use isola_compose::apply::{Cancel, Journal, Outcome, Teller, World, run};
+use isola_compose::plan::{Plan, Present, Step, What};
 use isola_compose::{Model, project::Project};
 use isola_images::Pinned;
 use isola_init::stream::PollSet;
+use isola_runtime::engine::Engine;
+use nix::sys::signal::Signal;
 
 use super::scope::Scope;
 use super::teller::Lines;
 use crate::context::Context;
 use crate::error::{Code, Failure, Result};
 use crate::output::print_line;
-use crate::pulling;
 use crate::streams::Signals;
 
 /// Images by the names that services give.
@@ -30,76 +31,10 @@ pub(super) struct How {
     pub(super) timeout: Option<u64>,
     pub(super) deadline: Option<Instant>,
     pub(super) quiet: bool,
-}
-
-/// When images are fetched.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Pulls<'a> {
-    /// `--pull`: always, missing, never, policy.
-    pub(super) when: Option<&'a str>,
-    pub(super) quiet: bool,
-}
-
-/// All images of a project's services; what is missing is fetched where that is
-/// allowed, before anything is made.
-pub(super) fn images(
-    context: &Context,
-    project: &Project,
-    only: &dyn Fn(&str) -> bool,
-    pulls: Pulls<'_>,
-) -> Result<Images> {
-    let mut images = Images::new();
-    // Options were checked for all services before the first image is asked for.
-    let checked = || Ok(());
-    for (name, service) in project.services.iter().filter(|(name, _)| only(name)) {
-        let built = || format!("{}-{name}", project.name);
-        let image = service
-            .image
-            .clone()
-            .filter(|image| !image.is_empty())
-            .unwrap_or_else(built);
-        if images.contains_key(&image) {
-            continue;
-        }
-        let wanted = pulling::Wanted {
-            when: policy(
-                service.pull_policy.as_deref(),
-                service.build.is_some(),
-                pulls.when,
-            ),
-            platform: service.platform.as_deref(),
-            quiet: pulls.quiet,
-        };
-        let found = pulling::find(context, &image, &wanted, &checked).map_err(|failure| match service.build {
-            Some(_) if failure.code == Code::NoImage => {
-                let message = format!("services.{name}: the image {image} is not here, and `build` is not supported yet");
-                let hint = format!("build it by other means and load it: `isola load` or `isola import - {image}`");
-                Failure::new(Code::NoImage, message).hint(hint)
-            }
-            _ => failure.about(&format!("services.{name}")),
-        })?;
-        images.insert(image, found);
-    }
-    Ok(images)
-}
-
-/// The service's policy unless the flag says otherwise; what is built is never asked
-/// for at registries.
-fn policy<'a>(own: Option<&str>, built: bool, flag: Option<&'a str>) -> &'a str {
-    let own = match own {
-        _ if built => "never",
-        Some("always") => "always",
-        Some("never") => "never",
-        // Times that a policy may name are those after which it is asked for again.
-        Some(word) if word.starts_with("every_") || matches!(word, "daily" | "weekly") => "always",
-        _ => "missing",
-    };
-    match flag {
-        Some("always") if !built => "always",
-        Some("missing") if !built => "missing",
-        Some("never") => "never",
-        _ => own,
-    }
+    /// The first signal kills instead of ending it early.
+    pub(super) kill: bool,
+    /// What fails is taken back.
+    pub(super) rollback: bool,
 }
 
 /// Carries a plan out. What failed is reported.
@@ -110,7 +45,7 @@ pub(super) fn carry_out(
     images: &Images,
     how: &How,
 ) -> Result<()> {
-    let teller = Lines::new(how.quiet);
+    let teller = Lines::new(context.engine()?, scope.screen.quiet(how.quiet));
     let outcome = with_world(context, scope, images, how, &teller, |world| {
         run(plan, world)
     })?;
@@ -145,6 +80,7 @@ pub(super) fn with_world<T>(
     };
     let default_walls = context.settings()?.choose(None, &context.environment())?;
     let cancel = Cancel::new()?;
+    let journal = Journal::default();
     let world = World {
         engine,
         config: context.settings()?,
@@ -158,22 +94,46 @@ pub(super) fn with_world<T>(
         renew_volumes: how.renew_volumes,
         stop_timeout: how.timeout,
         deadline: how.deadline,
+        journal: how.rollback.then_some(&journal),
     };
+    let first = || match how.kill {
+        true => {
+            teller.say("Killing...");
+            kill_all(engine, &scope.name);
+        }
+        false => cancel.cancel(),
+    };
+    interruptible(&first, || act(&world))
+}
+
+/// Who is asked to stop has asked to be quick.
+fn kill_all(engine: &Engine, project: &str) {
+    let present = Present::read(engine, project).unwrap_or_default();
+    for here in present.instances.iter().filter(|here| !here.one_off) {
+        if let Ok(instance) = engine.find(&here.id) {
+            // One that has ended meanwhile is what is wanted.
+            let _ = engine.kill(&instance, Signal::SIGKILL as i32);
+        }
+    }
+}
+
+/// Calls `act`, and `first` when the first signal comes; the second ends this process.
+pub(super) fn interruptible<T>(first: &(dyn Fn() + Sync), act: impl FnOnce() -> T) -> Result<T> {
     let signals = Signals::catch(true, false)?;
     let (over, done) =
         UnixStream::pair().map_err(|error| Failure::system("make a pair of sockets", error))?;
     Ok(std::thread::scope(|threads| {
-        let (signals, cancel) = (&signals, &cancel);
-        threads.spawn(move || listen(signals, &done, cancel));
-        let result = act(&world);
+        let signals = &signals;
+        threads.spawn(move || listen(signals, &done, first));
+        let result = act();
         drop(over);
         result
     }))
 }
 
 /// Until the other end of `done` is closed.
-fn listen(signals: &Signals, done: &UnixStream, cancel: &Cancel) {
-    use nix::sys::signal::Signal;
+fn listen(signals: &Signals, done: &UnixStream, first: &dyn Fn()) {
+    let mut came = false;
     let mut set = PollSet::default();
     loop {
         set.clear();
@@ -189,11 +149,11 @@ fn listen(signals: &Signals, done: &UnixStream, cancel: &Cancel) {
             ) {
                 continue;
             }
-            if cancel.is_over() {
+            if std::mem::replace(&mut came, true) {
                 // The user has asked twice. Records tell the next command what is left.
                 std::process::exit(128 + signal as i32);
             }
-            cancel.cancel();
+            first();
         }
     }
 }
@@ -217,16 +177,36 @@ pub(super) fn report(context: &Context, outcome: Outcome) -> Result<()> {
         .collect();
     let last = failures.pop();
     failures.iter().for_each(|failure| context.report(failure));
+    let taken_back = outcome.taken_back.is_some();
+    for error in outcome.taken_back.into_iter().flatten() {
+        context.report(&Failure::from(error).about("cannot take all back"));
+    }
+    if taken_back && last.is_some() {
+        eprintln!("note: what this command had made was taken back");
+    }
     match last {
+        // What the other hint leads to is gone.
+        Some(failure) if taken_back => {
+            Err(failure.hint("without --rollback all stays for a look, logs too"))
+        }
         Some(failure) => Err(failure),
-        None if outcome.cancelled => Err(Failure::new(
-            Code::Conflict,
-            "interrupted; what was done so far stays",
-        )
-        .exit(130)
-        .hint("the same command goes on where it stopped")),
+        None if outcome.cancelled => Err(interrupted(taken_back)),
         None => Ok(()),
     }
+}
+
+fn interrupted(taken_back: bool) -> Failure {
+    let (message, hint) = match taken_back {
+        true => (
+            "interrupted; what was done so far was taken back",
+            "the same command begins anew",
+        ),
+        false => (
+            "interrupted; what was done so far stays",
+            "the same command goes on where it stopped",
+        ),
+    };
+    Failure::new(Code::Conflict, message).exit(130).hint(hint)
 }
 
 /// Shows a plan instead of carrying it out.
@@ -235,6 +215,22 @@ pub(super) fn show(plan: &Plan) -> Result<()> {
         print_line(&step.what.to_string())?;
     }
     Ok(())
+}
+
+/// What a volume held can't be brought back.
+pub(super) fn check_rollback(plan: &Plan) -> Result<()> {
+    let removes = |what: &What| matches!(what, What::RemoveVolume(_));
+    match plan.steps.iter().find(|step| removes(&step.what)) {
+        Some(Step {
+            what: What::RemoveVolume(name),
+            ..
+        }) => {
+            let message = format!("--rollback: what the volume {name} holds can't be brought back");
+            Err(Failure::new(Code::Unsupported, message)
+                .hint("make the volume anew first, without --rollback"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Warns about instances that no service has.
