@@ -77,8 +77,9 @@ impl Journal {
         // The last comes first.
         done.reverse();
         let mut failed = Vec::new();
-        // Names, addresses and volumes are free once the new instances are gone.
-        for step in [made, surroundings, names, stopped] {
+        // Names, addresses and volumes are free once the new instances are gone, and
+        // networks once nobody runs in them.
+        for step in [made, started, surroundings, names, stopped] {
             for done in &done {
                 failed.extend(step(world, done).err());
             }
@@ -92,6 +93,19 @@ fn made(world: &World<'_>, done: &Done) -> Result<()> {
     match done {
         Done::Instance(id) => remove(world, id, true),
         _ => Ok(()),
+    }
+}
+
+/// What did not run does not.
+fn started(world: &World<'_>, done: &Done) -> Result<()> {
+    let Done::Started(id) = done else {
+        return Ok(());
+    };
+    match world.engine.find(id) {
+        Ok(instance) => world.engine.stop(&instance, world.stop_timeout, None),
+        // One that was made, too.
+        Err(error) if error.kind == Kind::NoSuch => Ok(()),
+        Err(error) => Err(error),
     }
 }
 
@@ -146,27 +160,19 @@ fn names(world: &World<'_>, done: &Done) -> Result<()> {
     }
 }
 
-/// What ran runs, what did not does not.
+/// What ran runs.
 fn stopped(world: &World<'_>, done: &Done) -> Result<()> {
-    match done {
-        Done::Stopped(id) => {
-            let instance = world.engine.find(id)?;
-            let name = instance.record.name.clone();
-            let service = service(&instance);
-            let what = What::Start {
-                service: service.clone(),
-                name: name.clone(),
-            };
-            told(world, what, || instances::start(world, &service, &name))
-        }
-        Done::Started(id) => match world.engine.find(id) {
-            Ok(instance) => world.engine.stop(&instance, world.stop_timeout, None),
-            // One that was made, too.
-            Err(error) if error.kind == Kind::NoSuch => Ok(()),
-            Err(error) => Err(error),
-        },
-        _ => Ok(()),
-    }
+    let Done::Stopped(id) = done else {
+        return Ok(());
+    };
+    let instance = world.engine.find(id)?;
+    let name = instance.record.name.clone();
+    let service = service(&instance);
+    let what = What::Start {
+        service: service.clone(),
+        name: name.clone(),
+    };
+    told(world, what, || instances::start(world, &service, &name))
 }
 
 fn service(instance: &Instance) -> String {

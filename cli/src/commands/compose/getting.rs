@@ -69,7 +69,7 @@ pub(super) fn images(
     let mut images = Images::new();
     for (image, (name, service, need)) in &needs {
         match fetch(context, &store, image, (name, service, *need), getting)? {
-            Fetched::Here(found) => drop(images.insert(image.clone(), found)),
+            Fetched::Here(found) => drop(images.insert(image.clone(), *found)),
             Fetched::Build => drop(building.insert(*name)),
             Fetched::Later => {}
         }
@@ -97,7 +97,7 @@ pub(super) fn images(
 }
 
 enum Fetched {
-    Here(Pinned),
+    Here(Box<Pinned>),
     Build,
     /// It is looked for when all is built.
     Later,
@@ -126,11 +126,11 @@ fn fetch(
             Ok(Fetched::Later)
         }
         Need::Pull { always } => find(context, image, service, when(always), getting)
-            .map(Fetched::Here)
+            .map(|found| Fetched::Here(Box::new(found)))
             .map_err(|failure| failure.about(&format!("services.{name}"))),
         Need::PullOrBuild { always } => {
             match find(context, image, service, when(always), getting) {
-                Ok(found) => Ok(Fetched::Here(found)),
+                Ok(found) => Ok(Fetched::Here(Box::new(found))),
                 Err(failure) => {
                     let why = clean(&failure.message);
                     eprintln!("warning: services.{name}: {why}; it is built instead");
