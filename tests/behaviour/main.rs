@@ -58,13 +58,23 @@ const ALL: &[(&str, &[Behaviour])] = &[
     ("compose_order", compose::order::ALL),
     ("compose_single", compose::single::ALL),
     ("compose_files", compose::files::ALL),
+    ("compose_build", compose::build::ALL),
+    ("compose_real", compose::real::ALL),
+    ("compose_rollback", compose::rollback::ALL),
+    ("compose_screen", compose::screen::ALL),
 ];
 
 /// What depends on the version of cgroups: the lab has the second alone, and nothing
 /// else there is new to containers.
 const ON_CGROUPS: [&str; 4] = ["process", "life", "limits", "crash"];
 /// What makes many guests for something that the lab's wall has no say in.
-const ABOVE_WALLS: [&str; 3] = ["compose_changes", "compose_single", "compose_files"];
+const ABOVE_WALLS: [&str; 5] = [
+    "compose_changes",
+    "compose_single",
+    "compose_files",
+    "compose_rollback",
+    "compose_screen",
+];
 
 fn worth_the_lab(wall: Wall, file: &str) -> bool {
     match wall {

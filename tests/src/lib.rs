@@ -12,6 +12,7 @@ mod images;
 mod ledger;
 mod probe;
 mod run;
+mod terminal;
 pub mod wire;
 
 pub use env::{Behaviour, Env, On, Wall, in_lab, remove_shared, walls};
@@ -20,6 +21,7 @@ pub use images::{LayerFile, busybox_layer, layer_with};
 pub use ledger::Ledger;
 pub use probe::run_if_called as run_probe_if_called;
 pub use run::{Output, Running, until};
+pub use terminal::Terminal;
 
 /// Lists a file's behaviours as its `ALL`, each with the walls that it applies to
 /// ([`On`]).

@@ -113,7 +113,8 @@ impl Found {
                 let paths = NAMES.map(|name| folder.join(name));
                 let path = paths.iter().find(|path| path.is_file()).ok_or_else(|| {
                     let message = format!("there is no Dockerfile in {}", folder.display());
-                    Failure::new(Code::Invalid, message).hint("-f names one")
+                    Failure::new(Code::Invalid, message)
+                        .hint("-f names one, in a compose file `dockerfile`")
                 })?;
                 (path.clone(), read_text(path)?)
             }

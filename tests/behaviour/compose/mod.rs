@@ -3,11 +3,15 @@
 
 use std::path::PathBuf;
 
-use isola_tests::{Env, Output, Running};
+use isola_tests::{Env, Output, Running, Terminal};
 
+pub(crate) mod build;
 pub(crate) mod changes;
 pub(crate) mod files;
 pub(crate) mod order;
+pub(crate) mod real;
+pub(crate) mod rollback;
+pub(crate) mod screen;
 pub(crate) mod single;
 pub(crate) mod stack;
 
@@ -34,7 +38,9 @@ impl<'a> Stack<'a> {
 
     /// Writes another file beside it.
     pub(crate) fn put(&self, name: &str, text: &str) {
-        std::fs::write(self.folder.join(name), text).expect("a file");
+        let path = self.folder.join(name);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        std::fs::write(path, text).expect("a file");
     }
 
     fn words<'w>(&self, words: &[&'w str]) -> Vec<String> {
@@ -63,6 +69,11 @@ impl<'a> Stack<'a> {
     /// Starts a verb and goes on.
     pub(crate) fn start(&self, words: &[&str]) -> Running {
         self.env.start(self.words(words))
+    }
+
+    /// Starts a verb on a terminal of its own.
+    pub(crate) fn on_terminal(&self, words: &[&str]) -> Terminal {
+        Terminal::start(self.env.command(self.words(words)))
     }
 
     /// The ids of the project's instances, running or not, in order.

@@ -389,7 +389,9 @@ fn what_cannot_be_is_refused_before_anything_is_made(env: &Env) {
         );
     }
     let stack = Stack::new(env, "services:\n  aa:\n    build: .\n");
-    stack.run(&["up", "-d"]).fails(1, "build");
+    stack
+        .run(&["up", "-d"])
+        .fails(1, "services.aa: there is no Dockerfile");
 }
 
 fn a_project_is_known_by_its_labels(env: &Env) {
