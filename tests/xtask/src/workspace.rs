@@ -38,9 +38,18 @@ impl Workspace {
     }
 }
 
-/// The cargo that runs this.
+/// The cargo that runs this, without what it told about this very package: build
+/// scripts that look at those variables would run anew each time that somebody builds
+/// by hand in between.
 pub(crate) fn cargo() -> Command {
-    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&name);
+        }
+    }
+    command
 }
 
 /// A folder for what is worth keeping between runs and work trees.
