@@ -62,6 +62,8 @@ struct State {
     /// Counts starts and stops, so that an answer from before a stop is dropped.
     epoch: u64,
     under_way: usize,
+    /// Somebody waits for the end of what is under way.
+    stopping: bool,
 }
 
 /// What the leader does next.
@@ -92,6 +94,7 @@ impl Queue {
                 broken: false,
                 epoch: 0,
                 under_way: 0,
+                stopping: false,
             }),
             ended: Condvar::new(),
             wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).ok(),
@@ -177,6 +180,7 @@ impl Queue {
         });
         let end = Instant::now() + PATIENCE;
         let mut state = lock(&self.state);
+        state.stopping = true;
         while state.under_way > 0 && Instant::now() < end {
             drop(state);
             self.server.end_waits();
@@ -186,6 +190,7 @@ impl Queue {
                 state = waited.unwrap_or_else(PoisonError::into_inner).0;
             }
         }
+        state.stopping = false;
         state.epoch += 1;
         state.ring.set_ready(false);
         state.ring.next_avail()
@@ -314,7 +319,8 @@ impl Queue {
                 Err(_) => state.broken = true,
             }
         }
-        if state.under_way == 0 {
+        // Telling is a system call, also where nobody listens.
+        if state.under_way == 0 && state.stopping {
             self.ended.notify_all();
         }
     }
