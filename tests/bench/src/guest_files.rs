@@ -1,5 +1,7 @@
 //! In the lab: files of the host in a guest, against virtiofsd under QEMU. Each
-//! round is a guest of its own, so nothing is cached in it.
+//! round is a guest of its own, so nothing is cached in it. Compared are modes that
+//! promise the same: ours, in which each side sees at once what the other wrote, with
+//! `cache=none`, and `cached` with `cache=auto`; both of these lag for a second.
 
 use std::fs;
 use std::os::unix::net::UnixStream;
@@ -21,13 +23,44 @@ use crate::table::Row;
 const VIRTIOFSD: &str = "/usr/lib/qemu/virtiofsd";
 const BYTES: usize = 64 << 20;
 
+/// How much the guest may remember.
+#[derive(Clone, Copy)]
+struct Mode {
+    name: &'static str,
+    /// What our server is told about the only share.
+    ours: &'static [&'static str],
+    theirs: &'static str,
+}
+
+const MODES: [Mode; 2] = [
+    Mode {
+        name: "virtio-fs",
+        ours: &[],
+        theirs: "cache=none",
+    },
+    Mode {
+        name: "virtio-fs, cached",
+        ours: &["--cached", "0"],
+        theirs: "cache=auto",
+    },
+];
+
 pub(crate) fn run(programs: &Programs, rounds: u32) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for mode in MODES {
+        rows.extend(in_mode(programs, rounds, mode)?);
+    }
+    Ok(rows)
+}
+
+fn in_mode(programs: &Programs, rounds: u32, mode: Mode) -> Result<Vec<Row>> {
+    let name = mode.name;
     let what = [
-        "virtio-fs: read 64 MiB".to_owned(),
-        format!("virtio-fs: write {} MiB", WRITTEN >> 20),
-        format!("virtio-fs: create {SMALL} files"),
-        format!("virtio-fs: stat {SMALL} files"),
-        format!("virtio-fs: unlink {SMALL} files"),
+        format!("{name}: read {} MiB", BYTES >> 20),
+        format!("{name}: write {} MiB", WRITTEN >> 20),
+        format!("{name}: create {SMALL} files"),
+        format!("{name}: stat {SMALL} files"),
+        format!("{name}: unlink {SMALL} files"),
     ];
     if !has("qemu-system-x86_64") || !Path::new(VIRTIOFSD).exists() {
         return Ok(vec![Row::skipped(
@@ -39,12 +72,13 @@ pub(crate) fn run(programs: &Programs, rounds: u32) -> Result<Vec<Row>> {
     let folder = programs.data().join("share");
     fs::create_dir_all(folder.join("0"))?;
     fs::write(folder.join("0").join(BIG), vec![0x5a; BYTES])?;
-    let mut ours = || ours(programs, &files, &folder);
-    let mut theirs = || theirs(&files, &folder);
+    let mut ours = || ours(programs, &files, &folder, mode);
+    let mut theirs = || theirs(&files, &folder, mode);
     let pairs = each(rounds, &mut ours, &mut theirs)?;
+    let peer = format!("virtiofsd {}", mode.theirs);
     let rows = pairs.iter().zip(&what);
     Ok(rows
-        .map(|(pairs, what)| pairs.row(what, "QEMU with virtiofsd", 1.0))
+        .map(|(pairs, what)| pairs.row(what, &peer, 1.0))
         .collect())
 }
 
@@ -58,11 +92,12 @@ impl Drop for Server {
     }
 }
 
-fn ours(programs: &Programs, files: &BootFiles, folder: &Path) -> Result<Vec<f64>> {
+fn ours(programs: &Programs, files: &BootFiles, folder: &Path, mode: Mode) -> Result<Vec<f64>> {
     let (near, far) = UnixStream::pair()?;
     let server = Command::new(programs.path("isola-fsd"))
         .args(["--socket-fd", &pass(&far)?.to_string(), "--root"])
         .arg(folder)
+        .args(mode.ours)
         .stdin(Stdio::null())
         .spawn()?;
     let _server = Server(server);
@@ -75,12 +110,13 @@ fn ours(programs: &Programs, files: &BootFiles, folder: &Path) -> Result<Vec<f64
     )?)
 }
 
-fn theirs(files: &BootFiles, folder: &Path) -> Result<Vec<f64>> {
+fn theirs(files: &BootFiles, folder: &Path, mode: Mode) -> Result<Vec<f64>> {
     let scratch = tempfile::tempdir_in("/var/tmp")?;
     let socket = scratch.path().join("socket");
     let server = Command::new(VIRTIOFSD)
         .arg(format!("--socket-path={}", socket.display()))
         .args(["-o", &format!("source={}", folder.display())])
+        .args(["-o", mode.theirs])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
