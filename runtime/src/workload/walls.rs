@@ -45,6 +45,10 @@ features! {
     NamedVolumes = "named-volumes",
     /// `--mount type=volume,volume-opt=block=SIZE`.
     BlockVolumes = "block-volumes",
+    /// inotify(7) in a mounted folder tells of what others change there.
+    ForeignEvents = "foreign-events",
+    /// A signal ends the wait for a lock in a mounted folder.
+    LockSignals = "lock-signals",
     /// `--tmpfs` and `--mount type=tmpfs`.
     Tmpfs = "tmpfs",
     /// `--device`.
@@ -155,6 +159,10 @@ const NO_BLOCK: &str =
     "the host's kernel does not mount a file system that a guest wrote or may write";
 const NO_GUEST_PROPAGATION: &str =
     "a guest gets the folder as a share, and mounts don't travel between two kernels";
+const NO_GUEST_EVENTS: &str = "FUSE can't tell a guest of them: inotify there tells of what the \
+     guest itself changes in a share";
+const NO_GUEST_LOCK_SIGNALS: &str = "Linux sends no interrupts over virtio-fs: whoever waits for a \
+     lock in a share stays until it is free, even when killed";
 const NO_GUEST_DEVICES: &str =
     "a guest has its own kernel, which does not drive the host's devices";
 const NO_GUEST_JOIN: &str = "a guest has its own network stack and can't join another instance's";
@@ -179,6 +187,8 @@ impl WallCapabilities {
             ],
             Isolation::Vm | Isolation::Emulated => &[
                 (Feature::BindPropagation, NO_GUEST_PROPAGATION),
+                (Feature::ForeignEvents, NO_GUEST_EVENTS),
+                (Feature::LockSignals, NO_GUEST_LOCK_SIGNALS),
                 (Feature::Devices, NO_GUEST_DEVICES),
                 (Feature::NetworkHost, NO_GUEST_HOST_NET),
                 (Feature::NetworkContainer, NO_GUEST_JOIN),
