@@ -44,8 +44,16 @@ struct Args {
     /// Run what needs a KVM that can run Linux
     #[arg(long)]
     lab: bool,
-    /// Only benches whose names contain one of these
+    /// Only benches of these names, or whose names contain one of these
     filter: Vec<String>,
+}
+
+/// Whether a word picks a bench: a whole name picks that one alone.
+fn picks(word: &str, name: &str, all: &[Bench]) -> bool {
+    match all.iter().any(|(other, _)| *other == word) {
+        true => name == word,
+        false => name.contains(word),
+    }
 }
 
 /// A bench: its name, and what gives its rows.
@@ -88,8 +96,9 @@ fn main() -> ExitCode {
     }
     let mut rows = Vec::new();
     let mut failed = false;
-    for (name, run) in if args.lab { LAB } else { HERE } {
-        if !args.filter.is_empty() && !args.filter.iter().any(|f| name.contains(f.as_str())) {
+    let all = if args.lab { LAB } else { HERE };
+    for (name, run) in all {
+        if !args.filter.is_empty() && !args.filter.iter().any(|word| picks(word, name, all)) {
             continue;
         }
         eprintln!("bench: {name}");

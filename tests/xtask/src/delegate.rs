@@ -20,7 +20,7 @@ pub(crate) struct BenchArgs {
     /// Rounds of each pair
     #[arg(long, default_value_t = 20)]
     rounds: u32,
-    /// Only benches whose names contain one of these
+    /// Only benches of these names, or whose names contain one of these
     filter: Vec<String>,
 }
 
