@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 
 use isola_images::registry::{Client, DockerConfig};
 use isola_images::{ImageId, LayerFormat, Store};
+use isola_journal::Journal;
 use isola_kernel::Kernels;
 use isola_net::Networks;
 use isola_proto::ProcessSpec;
@@ -50,6 +51,14 @@ impl Context {
             json: false,
             engine: OnceLock::new(),
             settings: OnceLock::new(),
+        }
+    }
+
+    /// One for another thread.
+    pub(crate) fn again(&self) -> Context {
+        Context {
+            json: self.json,
+            ..Context::at(self.root.clone())
         }
     }
 
@@ -103,7 +112,14 @@ impl Context {
         } else {
             LayerFormat::Directory
         };
-        Ok(Store::open(&self.engine()?.paths().images(), format)?)
+        let paths = self.engine()?.paths();
+        let store = Store::open(&paths.images(), format)?;
+        Ok(store.with_journal(self.journal()?))
+    }
+
+    /// Where everything that happens is told.
+    pub(crate) fn journal(&self) -> Result<Journal> {
+        Ok(Journal::of(self.engine()?.paths().root()))
     }
 
     /// For speaking with registries, with the user's settings and logins.

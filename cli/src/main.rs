@@ -18,6 +18,7 @@ mod copy;
 mod create;
 mod demo_image;
 mod error;
+mod events;
 mod filter;
 mod instances;
 mod logfile;

@@ -85,6 +85,9 @@ pub enum Command {
         timeout: Option<u64>,
         /// Signal instead of the workload's own.
         signal: Option<i32>,
+        /// Its instance goes with it, which tells enough.
+        #[serde(default)]
+        removal: bool,
     },
     /// Send a signal to the workload. `Done` when it is sent.
     Kill {

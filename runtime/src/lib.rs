@@ -7,6 +7,7 @@ pub mod config;
 pub mod control;
 pub mod engine;
 pub mod error;
+pub(crate) mod events;
 pub mod links;
 pub mod observe;
 pub mod rootfs;

@@ -12,6 +12,7 @@ mod compose;
 mod content;
 mod crash;
 mod debian;
+mod events;
 mod health;
 mod images;
 mod life;
@@ -35,6 +36,7 @@ const ALL: &[(&str, &[Behaviour])] = &[
     ("process", process::ALL),
     ("life", life::ALL),
     ("health", health::ALL),
+    ("events", events::ALL),
     ("streams", streams::ALL),
     ("limits", limits::ALL),
     ("walls", walls::ALL),
@@ -62,18 +64,21 @@ const ALL: &[(&str, &[Behaviour])] = &[
     ("compose_real", compose::real::ALL),
     ("compose_rollback", compose::rollback::ALL),
     ("compose_screen", compose::screen::ALL),
+    ("compose_events", compose::events::ALL),
 ];
 
 /// What depends on the version of cgroups: the lab has the second alone, and nothing
 /// else there is new to containers.
 const ON_CGROUPS: [&str; 4] = ["process", "life", "limits", "crash"];
 /// What makes many guests for something that the lab's wall has no say in.
-const ABOVE_WALLS: [&str; 5] = [
+const ABOVE_WALLS: &[&str] = &[
     "compose_changes",
     "compose_single",
     "compose_files",
     "compose_rollback",
     "compose_screen",
+    "compose_events",
+    "compose_verbs",
 ];
 
 fn worth_the_lab(wall: Wall, file: &str) -> bool {

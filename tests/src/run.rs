@@ -182,6 +182,32 @@ impl Running {
         }
     }
 
+    /// Standard output so far.
+    pub fn seen(&mut self) -> String {
+        self.seen.extend(self.stdout.try_iter().flatten());
+        String::from_utf8_lossy(&self.seen).into_owned()
+    }
+
+    /// Waits until standard error holds these words; they are taken from it.
+    ///
+    /// # Panics
+    /// They do not come.
+    pub fn expect_error(&mut self, words: &str) {
+        let until = Instant::now() + PATIENCE;
+        let mut seen = Vec::new();
+        while !String::from_utf8_lossy(&seen).contains(words) {
+            let left = until.saturating_duration_since(Instant::now());
+            match self.stderr.recv_timeout(left) {
+                Ok(bytes) => seen.extend(bytes),
+                Err(error) => panic!(
+                    "{}: {words:?} did not come ({error}); errors: {}",
+                    self.line,
+                    String::from_utf8_lossy(&seen)
+                ),
+            }
+        }
+    }
+
     /// Sends a signal.
     pub fn signal(&self, signal: i32) {
         let pid = rustix::process::Pid::from_raw(self.pid()).expect("a process id");

@@ -106,7 +106,9 @@ impl Output {
         let blobs: Vec<LayerBlob> = built.layers.iter().map(|made| made.blob).collect();
         let created = timestamp(built.created);
         let add = |names: &[Reference]| {
-            store.add_made_image(&built.config, &blobs, names, Some(&created))
+            let id = store.add_made_image(&built.config, &blobs, names, Some(&created))?;
+            store.tell_built(&id);
+            Result::Ok(id)
         };
         let layers: Vec<Layer> = built.layers.iter().map(|made| made.layer.clone()).collect();
         match &self.kind {

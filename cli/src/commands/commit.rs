@@ -86,6 +86,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<Exit> {
     let document = config.document(&blobs, now).map_err(failed)?;
     let names: Vec<Reference> = name.into_iter().collect();
     let id = store.add_made_image(&document, &blobs, &names, Some(&timestamp(now)))?;
+    context.engine()?.tell(&instance, "commit");
     print_line(&id.to_string())?;
     Ok(Exit::OK)
 }

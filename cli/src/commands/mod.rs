@@ -13,6 +13,7 @@ mod cp;
 mod create;
 mod demo;
 mod doctor;
+mod events;
 mod exec;
 mod explain;
 mod export;
@@ -81,6 +82,7 @@ pub(crate) enum Verb {
     #[command(visible_alias = "list")]
     Ps(ps::Args),
     Logs(logs::Args),
+    Events(events::Args),
     Inspect(inspect::Args),
     Port(port::Args),
     Top(top::Args),
@@ -133,7 +135,7 @@ pub(crate) const GROUPS: &[(&str, &[&str])] = &[
     ("Inside", &["exec", "attach", "console", "cp"]),
     (
         "Looking",
-        &["ps", "logs", "inspect", "port", "top", "stats"],
+        &["ps", "logs", "events", "inspect", "port", "top", "stats"],
     ),
     ("Networks and volumes", &["network", "volume"]),
     (
@@ -181,6 +183,7 @@ pub(crate) fn run(verb: &Verb, context: &Context) -> Result<Exit> {
         Verb::Cp(args) => cp::run(args, context),
         Verb::Ps(args) => ps::run(args, context),
         Verb::Logs(args) => logs::run(args, context),
+        Verb::Events(args) => events::run(args, context),
         Verb::Inspect(args) => inspect::run(args, context),
         Verb::Port(args) => port::run(args, context),
         Verb::Top(args) => top::run(args, context),

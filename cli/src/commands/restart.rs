@@ -1,13 +1,11 @@
 //! `isola restart`
 
-use clap_complete::engine::ArgValueCandidates;
-use isola_runtime::engine::Launch;
-
 use super::stop::How;
 use crate::complete;
 use crate::context::Context;
 use crate::error::{Exit, Result};
 use crate::output::print_line;
+use clap_complete::engine::ArgValueCandidates;
 
 /// Stop instances and start them again
 #[derive(Debug, clap::Args)]
@@ -30,10 +28,8 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<Exit> {
     let engine = context.engine()?;
     context.each(&args.instances, |key| {
         let instance = engine.find(key)?;
-        if instance.status.state.is_live() {
-            engine.stop(&instance, timeout, signal)?;
-        }
-        engine.start(&engine.find(&instance.record.id)?, Launch::default())?;
+        let (control, _) = engine.restart(&instance, timeout, signal)?;
+        context.notices(&control);
         print_line(key)
     })
 }

@@ -136,8 +136,19 @@ impl Scope<'_> {
                     Base::Variable(name) => self.variable(name)?,
                     Base::Group(group) => self.pipeline(group, dot)?,
                 };
-                path.iter()
-                    .try_fold(start, |value, name| field(&value, name))?
+                let mut outer = "";
+                let mut value = start;
+                for name in path {
+                    value = match field(&value, name) {
+                        // A map in Go and no record: what it does not hold is told so.
+                        Err(_) if outer == "Attributes" && value.is_object() => {
+                            Value::from("<no value>")
+                        }
+                        other => other?,
+                    };
+                    outer = name;
+                }
+                value
             }
         })
     }

@@ -45,7 +45,7 @@ mod tests {
         let value = json!({
             "ID": "abc", "Pid": 7, "Running": true, "Empty": "", "Labels": "a=1,b=2",
             "State": {"Status": "exited", "Code": 3},
-            "Env": ["A=1", "B=2"], "Map": {"x": "1", "y": "2"}, "None": null,
+            "Attributes": {"a": "1"}, "Env": ["A=1", "B=2"], "Map": {"x": "1", "y": "2"}, "None": null,
         });
         Template::parse(text)?.render(&value)
     }
@@ -87,6 +87,7 @@ mod tests {
             ("{{println .ID}}", "abc\n"),
             ("{{(.State).Code}}", "3"),
             ("{{truncate .ID 2}}", "ab"),
+            ("{{.Attributes.a}} {{.Attributes.b}}", "1 <no value>"),
         ] {
             assert_eq!(render(text).as_deref(), Ok(expected), "{text}");
         }

@@ -68,8 +68,11 @@ impl Store {
         let lock = self.share_content()?;
         let loaded = self.load_locked(archive, progress);
         drop(lock);
-        if loaded.is_err() {
-            self.tidy_up();
+        match &loaded {
+            Ok(all) => all
+                .iter()
+                .for_each(|image| self.tell("load", &image.id, image.references.first())),
+            Err(_) => self.tidy_up(),
         }
         loaded
     }

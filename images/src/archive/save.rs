@@ -75,7 +75,11 @@ impl Store {
         )?;
         tar.finish()
             .and_then(|mut out| out.flush())
-            .map_err(Error::Write)
+            .map_err(Error::Write)?;
+        for image in &saved {
+            self.tell("save", &image.config, image.references.first());
+        }
+        Ok(())
     }
 
     fn collect(&self, images: &[String], platform: Option<&Platform>) -> Result<Vec<Saved>> {

@@ -105,8 +105,9 @@ impl Store {
             .ingest(fill)
             .and_then(|(blob, built)| self.commit_layer(about, blob, built));
         drop(lock);
-        if added.is_err() {
-            self.tidy_up();
+        match &added {
+            Ok(id) => self.tell("import", id, about.name),
+            Err(_) => self.tidy_up(),
         }
         added
     }

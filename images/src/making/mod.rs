@@ -230,6 +230,9 @@ impl Store {
             }
             Ok(())
         })?;
+        for name in names {
+            self.tell("tag", &id, Some(name));
+        }
         Ok(id)
     }
 

@@ -97,6 +97,9 @@ impl Store {
         let lock = self.share_content()?;
         let pulled = self.pull_locked(client, reference, platforms, told);
         drop(lock);
+        if let Ok(pulled) = &pulled {
+            self.tell_transfer("pull", &pulled.reference);
+        }
         if let Err(error) = &pulled
             && !matches!(error, Error::Unreachable { .. })
         {

@@ -66,6 +66,7 @@ impl Store {
             };
             push.manifest(&name, listed)?;
         }
+        self.tell_transfer("push", reference);
         Ok(Pushed {
             digest: top.digest,
             size: top.bytes.len() as u64,

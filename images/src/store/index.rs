@@ -205,6 +205,14 @@ impl Index {
         self.entries = kept;
     }
 
+    /// All names, with the images that they stand for.
+    pub(crate) fn all_names(&self) -> Vec<(Reference, ImageId)> {
+        let named = self.entries.iter();
+        named
+            .filter_map(|entry| Some((entry.reference.clone()?, entry.id)))
+            .collect()
+    }
+
     /// All names of an image.
     pub(crate) fn names(&self, id: &ImageId) -> Vec<Reference> {
         let mut names: Vec<Reference> = self

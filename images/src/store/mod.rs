@@ -19,11 +19,14 @@ mod lock;
 mod remove;
 pub(crate) mod resolve;
 mod tag;
+mod telling;
 pub(crate) mod temp;
 pub(crate) mod usage;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use isola_journal::Journal;
 
 use crate::error::{Error, Result};
 use crate::layer::build::LayerFormat;
@@ -46,6 +49,8 @@ pub struct Store {
     root: PathBuf,
     format: LayerFormat,
     limits: Limits,
+    /// Where changes are told, if anywhere.
+    journal: Option<Journal>,
 }
 
 impl Store {
@@ -58,6 +63,7 @@ impl Store {
             root,
             format,
             limits: Limits::default(),
+            journal: None,
         };
         for dir in [store.blob_dir(), store.layer_dir(), store.temp_dir()] {
             fs::create_dir_all(&dir).map_err(|e| Error::io("create", &dir, e))?;
@@ -76,6 +82,15 @@ impl Store {
     #[must_use]
     pub fn with_limits(self, limits: Limits) -> Self {
         Self { limits, ..self }
+    }
+
+    /// The same store, which tells what happens to images.
+    #[must_use]
+    pub fn with_journal(self, journal: Journal) -> Self {
+        Self {
+            journal: Some(journal),
+            ..self
+        }
     }
 
     /// The store's folder.

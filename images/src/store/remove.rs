@@ -46,7 +46,12 @@ impl Store {
     /// stays as a dangling image until they are gone.
     pub fn remove(&self, name: &str, force: bool, in_use: InUse<'_>) -> Result<Removed> {
         let _lock = self.own_content_or_busy()?;
-        let mut removed = self.change_index(|index| unname(index, name, force, in_use))?;
+        let mut known = Vec::new();
+        let mut removed = self.change_index(|index| {
+            known = index.all_names();
+            unname(index, name, force, in_use)
+        })?;
+        self.tell_removed(&removed, &known);
         removed.freed = self.sweep()?;
         Ok(removed)
     }
@@ -56,7 +61,9 @@ impl Store {
     /// behind.
     pub fn gc(&self, all: bool, in_use: InUse<'_>) -> Result<Removed> {
         let _lock = self.own_content_or_busy()?;
+        let mut known = Vec::new();
         let mut removed = self.change_index(|index| {
+            known = index.all_names();
             let mut removed = Removed::default();
             index.entries.retain(|entry| {
                 // A digest is no name that anybody gave it.
@@ -77,6 +84,7 @@ impl Store {
             removed.deleted.dedup();
             Ok(removed)
         })?;
+        self.tell_removed(&removed, &known);
         removed.freed = self.sweep()?;
         Ok(removed)
     }

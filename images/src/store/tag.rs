@@ -19,11 +19,13 @@ impl Store {
         let _lock = self.share_content()?;
         self.change_index(|index| {
             let entry = find(index, image)?.clone();
+            let id = entry.id;
             index.add(Entry {
                 reference: Some(name.clone()),
                 ..entry
             });
-            Ok(())
+            Ok(id)
         })
+        .map(|id| self.tell("tag", &id, Some(name)))
     }
 }

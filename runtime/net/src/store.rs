@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use isola_journal::{Event, Journal, Subject};
 use isola_netlink::Socket;
 use sha2::{Digest, Sha256};
 
@@ -25,6 +26,8 @@ pub struct Networks {
     pub(crate) folder: PathBuf,
     /// Tells the data roots of a host apart in what they share.
     pub(crate) key: String,
+    /// Where changes are told.
+    journal: Journal,
 }
 
 impl Networks {
@@ -42,6 +45,7 @@ impl Networks {
         Ok(Networks {
             key: hex::encode(&digest[..6]),
             folder,
+            journal: Journal::of(root),
         })
     }
 
@@ -118,7 +122,15 @@ impl Networks {
         self.record(&network)?;
         sync(&self.folder)?;
         host.reserve(&network, &folder)?;
+        self.tell("create", &network);
         Ok(network)
+    }
+
+    /// Something happened to a network.
+    fn tell(&self, action: &str, network: &Network) {
+        let attributes = [("name", &network.name), ("type", &network.driver)];
+        let event = Event::now(Subject::Network, action, &network.id);
+        self.journal.tell(&event.with(attributes));
     }
 
     pub(crate) fn record(&self, network: &Network) -> Result<()> {
@@ -198,6 +210,7 @@ impl Networks {
         fs::rename(&folder, &gone).map_err(|error| Error::io("remove", &folder, error))?;
         sync(&self.folder)?;
         host.free(&network.id);
+        self.tell("destroy", network);
         fs::remove_dir_all(&gone).map_err(|error| Error::io("remove", &gone, error))
     }
 

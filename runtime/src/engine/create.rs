@@ -109,6 +109,7 @@ impl Engine {
         };
         self.write_new(&instance)?;
         made.keep();
+        self.tell(&instance, "create");
         Ok(instance)
     }
 

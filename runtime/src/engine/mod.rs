@@ -9,7 +9,7 @@ mod talk;
 mod volumes;
 
 pub use create::{Create, Wish};
-pub use remove::{hide_files, remove_files};
+pub use remove::hide_files;
 pub use spawn::helper;
 pub(crate) use talk::NOTICE;
 pub use talk::{Launch, Session};
@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use crate::cgroup::Cgroup;
 use crate::error::{Error, Kind, Result};
+use crate::events::Events;
 use crate::state::{
     DEFAULT_ROOT, InstancePaths, Lock, Names, Paths, Record, State, Status, read_json, write_json,
 };
@@ -69,6 +70,15 @@ impl Engine {
     /// The data root's layout.
     pub fn paths(&self) -> &Paths {
         &self.paths
+    }
+
+    /// Tells of something that was done to an instance, with Docker's word for it.
+    pub fn tell(&self, instance: &Instance, action: &str) {
+        self.events().instance(&instance.record, action, &[]);
+    }
+
+    fn events(&self) -> Events {
+        Events::of(&self.paths)
     }
 
     /// Files of an instance.
@@ -196,9 +206,10 @@ impl Engine {
                 cgroup.kill()?;
                 cgroup.destroy()?;
             }
-            crate::links::give_back_of(&self.paths, &record)?;
+            let left = crate::links::give_back_of(&self.paths, &record)?;
             let _ = std::fs::remove_file(files.socket());
-            if status.state.is_live() {
+            let lost = status.state.is_live();
+            if lost {
                 status.state = State::Exited;
                 status.exit_code = Some(137);
                 status.finished_ms = Some(crate::state::now_ms());
@@ -206,14 +217,31 @@ impl Engine {
             }
             status.pid = None;
             status.supervisor_pid = None;
+            if !record.workload.auto_remove {
+                write_json(&files.status(), &status)?;
+            }
+            if lost {
+                self.tell_lost(&record, &status, &left);
+            }
             if record.workload.auto_remove {
-                remove_files(&files, &self.names, &record)?;
+                remove::remove_files(&self.paths, &self.names, &record)?;
                 remove_own_volumes(self.paths.root(), &record)?;
                 return Ok(None);
             }
-            write_json(&files.status(), &status)?;
         }
         Ok(Some(Instance { record, status }))
+    }
+
+    /// Tells what its supervisor could not tell any more.
+    fn tell_lost(&self, record: &Record, status: &Status, networks: &[isola_net::Network]) {
+        let events = self.events();
+        for network in networks {
+            events.network(record, "disconnect", network);
+        }
+        events.volumes(record, "unmount");
+        let ended = status.finished_ms.unwrap_or(0);
+        let ran = ended.saturating_sub(status.started_ms.unwrap_or(ended));
+        events.died(record, status.exit_code.unwrap_or(137), ran);
     }
 
     /// The lock of an instance that does not run. Waits for one that is coming to

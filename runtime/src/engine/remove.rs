@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Kind, Result};
+use crate::events::Events;
 use crate::rootfs::remove_tree;
-use crate::state::{InstancePaths, Lock, Names, Record, State, valid_name, write_json};
+use crate::state::{Lock, Names, Paths, Record, State, valid_name, write_json};
 
 use super::{Engine, Instance};
 
@@ -32,7 +33,7 @@ impl Engine {
         let Some(instance) = self.recover(instance.record.clone(), &lock)? else {
             return Ok(());
         };
-        remove_files(&self.files(&instance), &self.names, &instance.record)
+        remove_files(&self.paths, &self.names, &instance.record)
     }
 
     /// Ends an instance that runs or is being started. `None` when it has gone
@@ -49,7 +50,7 @@ impl Engine {
                 Err(error) => return gone(error),
             };
             // A supervisor that dies meanwhile shows in the lock.
-            let stopped = self.stop(&now, Some(0), Some(libc::SIGKILL));
+            let stopped = self.end(&now);
             match (self.lock_at_rest(&now), stopped) {
                 (Ok(Some(lock)), _) => return Ok(Some(lock)),
                 (Ok(None), Err(error)) => return Err(error),
@@ -97,6 +98,8 @@ impl Engine {
         }
         self.names.release(&old, &record.id);
         self.tell_renamed(instance);
+        self.events()
+            .instance(&record, "rename", &[("oldName", &old)]);
         Ok(())
     }
 
@@ -132,8 +135,8 @@ impl Engine {
 ///
 /// # Errors
 /// The folder can't be renamed or emptied.
-pub fn remove_files(files: &InstancePaths, names: &Names, record: &Record) -> Result<()> {
-    remove_tree(&hide_files(files, names, record)?)
+pub(super) fn remove_files(paths: &Paths, names: &Names, record: &Record) -> Result<()> {
+    remove_tree(&hide_files(paths, names, record)?)
 }
 
 /// Takes an instance out of sight; what is returned is still to be removed. A
@@ -142,11 +145,12 @@ pub fn remove_files(files: &InstancePaths, names: &Names, record: &Record) -> Re
 ///
 /// # Errors
 /// The folder can't be renamed.
-pub fn hide_files(files: &InstancePaths, names: &Names, record: &Record) -> Result<PathBuf> {
+pub fn hide_files(paths: &Paths, names: &Names, record: &Record) -> Result<PathBuf> {
+    let files = paths.instance(&record.id);
     let dir = files.dir();
     let gone = dir.with_file_name(format!(".gone-{}", record.id));
     match std::fs::rename(dir, &gone) {
-        Ok(()) => {}
+        Ok(()) => Events::of(paths).instance(record, "destroy", &[]),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => return Err(Error::io("remove", dir, error)),
     }

@@ -167,18 +167,51 @@ impl Engine {
         timeout: Option<u64>,
         signal: Option<i32>,
     ) -> Result<()> {
+        self.ask_to_stop(instance, |channel| Command::Stop {
+            channel,
+            timeout,
+            signal,
+            removal: false,
+        })
+    }
+
+    /// Makes the workload end, because the instance is to be removed.
+    pub(super) fn end(&self, instance: &Instance) -> Result<()> {
+        self.ask_to_stop(instance, |channel| Command::Stop {
+            channel,
+            timeout: Some(0),
+            signal: Some(libc::SIGKILL),
+            removal: true,
+        })
+    }
+
+    fn ask_to_stop(&self, instance: &Instance, command: impl FnOnce(u32) -> Command) -> Result<()> {
         // One that is being started has a supervisor, too.
         let live = instance.status.state.is_live() || instance.status.supervisor_pid.is_some();
         if !live {
             return Ok(());
         }
         // One that comes to rest in between has stopped, too.
-        self.ask(instance, |channel| Command::Stop {
-            channel,
-            timeout,
-            signal,
-        })
-        .map(drop)
+        self.ask(instance, command).map(drop)
+    }
+
+    /// Stops a running instance and starts it, or starts one that does not run.
+    ///
+    /// # Errors
+    /// As [`Engine::stop`] and [`Engine::start`].
+    pub fn restart(
+        &self,
+        instance: &Instance,
+        timeout: Option<u64>,
+        signal: Option<i32>,
+    ) -> Result<Session> {
+        if instance.status.state.is_live() {
+            self.stop(instance, timeout, signal)?;
+        }
+        let instance = self.find(&instance.record.id)?;
+        let session = self.start(&instance, Launch::default())?;
+        self.tell(&instance, "restart");
+        Ok(session)
     }
 
     /// Sends a signal to the workload.

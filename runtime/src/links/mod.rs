@@ -356,15 +356,19 @@ impl Drop for Links {
     }
 }
 
-/// Gives back what the dead supervisor of an instance had of networks.
+/// Gives back what the dead supervisor of an instance had of networks; these are
+/// returned.
 ///
 /// # Errors
 /// The system refused.
-pub fn give_back_of(paths: &Paths, record: &Record) -> Result<()> {
-    match record.workload.network {
-        Network::Bridged(_) => Ok(Networks::open(paths.root())?.release(&record.id)?),
-        _ => Ok(()),
-    }
+pub fn give_back_of(paths: &Paths, record: &Record) -> Result<Vec<NetworkRecord>> {
+    let Network::Bridged(wanted) = &record.workload.network else {
+        return Ok(Vec::new());
+    };
+    let networks = Networks::open(paths.root())?;
+    networks.release(&record.id)?;
+    let left = wanted.iter().map(|it| networks.find(&it.network));
+    Ok(left.flatten().collect())
 }
 
 /// Removes bridges that a supervisor which was killed at its very end left without

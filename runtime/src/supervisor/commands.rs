@@ -99,6 +99,9 @@ impl Supervisor {
             }
             Command::Detach { channel } => {
                 let from = at(channel);
+                if self.attached.contains(&from) {
+                    self.tell("detach", &[]);
+                }
                 self.attached.retain(|address| *address != from);
                 self.typing.retain(|address| *address != from);
                 if let Some(channel) = self.exec_of(from) {
@@ -112,7 +115,9 @@ impl Supervisor {
                 channel,
                 timeout,
                 signal,
+                removal,
             } => {
+                self.stop_asked |= !removal;
                 self.stoppers.push(at(channel));
                 let workload = &self.record.workload;
                 let timeout = timeout.or(workload.stop_timeout).map(Duration::from_secs);
@@ -154,6 +159,7 @@ impl Supervisor {
     }
 
     fn attach(&mut self, from: Address, stdin: bool) {
+        self.tell("attach", &[]);
         self.attached.push(from);
         if stdin {
             self.typing.push(from);
@@ -172,12 +178,14 @@ impl Supervisor {
         }
         self.next += 1;
         let channel = self.next;
+        let told = self.tell_exec(&process.program);
         self.execs.insert(
             channel,
             Exec {
                 owner: Some(from),
                 owed: 0,
                 detached,
+                told,
             },
         );
         self.to_peer(&Request::Exec { channel, process });
@@ -197,6 +205,7 @@ impl Supervisor {
                 channel: MAIN,
                 signal,
             });
+            self.tell_signal(signal);
         }
         self.clients.done(from);
     }
@@ -232,6 +241,7 @@ impl Supervisor {
                     sandbox.paused(freeze);
                 }
                 self.write_status();
+                self.tell(if freeze { "pause" } else { "unpause" }, &[]);
                 self.clients.done(from);
             }
             Err(error) => self.clients.fail(from, error.into()),
@@ -272,6 +282,7 @@ impl Supervisor {
                     channel: MAIN,
                     signal,
                 });
+                self.tell_signal(signal);
                 let now = Instant::now();
                 if signal == libc::SIGKILL {
                     self.destroy_at

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use crate::control::socket_path;
 use crate::error::{Error, Kind, Result};
+use crate::events::Events;
 use crate::links::Links;
 use crate::rootfs::enter_private_mounts;
 use crate::state::{Lock, Names, Paths, read_json};
@@ -69,6 +70,7 @@ fn prepare(root: PathBuf, id: &str, lock: OwnedFd) -> Result<Supervisor> {
     Ok(Supervisor {
         names: Names::new(&paths),
         links: Rc::new(RefCell::new(Links::none(&paths, &record))),
+        events: Events::of(&paths),
         storage: None,
         plugging: Default::default(),
         paths: instance,
@@ -90,6 +92,8 @@ fn prepare(root: PathBuf, id: &str, lock: OwnedFd) -> Result<Supervisor> {
         input: Input::default(),
         owed: 0,
         kill_at: None,
+        stop_asked: false,
+        died: None,
         destroy_at: None,
         backoff: Duration::ZERO,
         tried_again: false,

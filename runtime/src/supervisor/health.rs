@@ -140,6 +140,8 @@ impl Supervisor {
             owner: None,
             owed: 0,
             detached: false,
+            // Of checks only what they find is told.
+            told: None,
         };
         self.execs.insert(channel, exec);
         self.to_peer(&Request::Exec { channel, process });
@@ -169,6 +171,7 @@ impl Supervisor {
             Err(failure) => (-1, failure.message.clone()),
         };
         let mut health = self.status.health.take().unwrap_or_else(Health::starting);
+        let before = health.state;
         judge(
             &mut health,
             exit_code,
@@ -189,6 +192,9 @@ impl Supervisor {
         // Nothing of it need outlive the host.
         if let Err(error) = write_json_unsynced(&self.paths.status(), &self.status) {
             eprintln!("isola-supervisor: {error}");
+        }
+        if state != before {
+            self.tell(&format!("health_status: {}", state.as_str()), &[]);
         }
         if state != HealthState::Starting {
             for to in std::mem::take(&mut self.health_waiters) {

@@ -60,10 +60,17 @@ impl Supervisor {
         let volumes = Volumes::open(self.root.root())?;
         let storage = Storage::take(&volumes, &self.record, &self.paths, own_kernel)?;
         let storage = self.storage.insert(storage);
+        if !self.hold {
+            self.events.volumes(&self.record, "mount");
+        }
         // Files are copied without a network.
         if self.networks {
             let links = Links::take(&self.root, &self.record)?;
             *self.links.borrow_mut() = links;
+            if !self.hold {
+                self.events
+                    .links(&self.record, "connect", &self.links.borrow());
+            }
         }
         let context = LaunchContext {
             record: &self.record,
@@ -139,6 +146,7 @@ impl Supervisor {
             self.status.stopped_by_user = false;
             self.watch_health();
             self.write_status();
+            self.tell("start", &[]);
         }
         for to in std::mem::take(&mut self.launchers) {
             self.clients.event(
@@ -259,7 +267,9 @@ impl Supervisor {
         self.status.pid = None;
         self.status.finished_ms = Some(now);
         let code = self.status.exit_code.unwrap_or(0);
-        let run = Duration::from_millis(now.saturating_sub(self.status.started_ms.unwrap_or(now)));
+        let ran = now.saturating_sub(self.status.started_ms.unwrap_or(now));
+        self.died = Some(ran);
+        let run = Duration::from_millis(ran);
         let count = if run >= restart::GOOD_RUN {
             0
         } else {
@@ -282,6 +292,7 @@ impl Supervisor {
         self.status.state = State::Restarting;
         self.status.restart_count = count + 1;
         self.write_status();
+        self.tell_death();
         self.tell_exit();
         self.phase = Phase::Waiting(Instant::now() + self.backoff);
     }
@@ -302,6 +313,10 @@ impl Supervisor {
         }
         self.plugging.clear();
         self.health = None;
+        if !self.hold {
+            self.events
+                .links(&self.record, "disconnect", &self.links.borrow());
+        }
         // Nothing of the wall holds them any more.
         let mut links = self.links.borrow_mut();
         let given = match self.goes_with_its_run() {
@@ -312,11 +327,14 @@ impl Supervisor {
         if let Err(error) = given {
             eprintln!("isola-supervisor: {error}");
         }
-        self.storage = None;
+        if self.storage.take().is_some() && !self.hold {
+            self.events.volumes(&self.record, "unmount");
+        }
         if let Err(error) = self.log.finish() {
             eprintln!("isola-supervisor: cannot write the log: {error}");
         }
         for (_, exec) in std::mem::take(&mut self.execs) {
+            self.tell_exec_end(exec.told.as_ref(), ExitStatus::Signal(libc::SIGKILL));
             if let Some(to) = exec.owner {
                 self.clients.event(
                     to.client,
@@ -348,9 +366,10 @@ impl Supervisor {
         self.status.supervisor_pid = None;
         self.status.pid = None;
         if self.goes_with_its_run() {
+            self.tell_rest();
             // Gone for everybody from here on; the tree is taken apart when nobody
             // waits any more.
-            match hide_files(&self.paths, &self.names, &self.record) {
+            match hide_files(&self.root, &self.names, &self.record) {
                 Ok(hidden) => self.hidden = Some(hidden),
                 Err(error) => eprintln!("isola-supervisor: {error}"),
             }
@@ -359,6 +378,7 @@ impl Supervisor {
             }
         } else {
             self.write_status();
+            self.tell_rest();
         }
         tell(self);
         for to in std::mem::take(&mut self.health_waiters) {

@@ -34,6 +34,7 @@ use isola_init::stream::PollSet;
 use crate::backend::Sandbox;
 use crate::cgroup::Cgroup;
 use crate::error::Result;
+use crate::events::Events;
 use crate::links::Links;
 use crate::rootfs::remove_tree;
 use crate::state::{
@@ -76,6 +77,8 @@ struct Exec {
     owed: u32,
     /// It was started without streams; its client only waits for `Started`.
     detached: bool,
+    /// What it is called where its beginning and end are told, if they are.
+    told: Option<telling::Told>,
 }
 
 /// All there is to know while an instance runs.
@@ -86,6 +89,7 @@ struct Supervisor {
     record: Record,
     status: Status,
     _lock: Lock,
+    events: Events,
     listener: Option<UnixListener>,
     signals: Signals,
     clients: Clients,
@@ -111,6 +115,10 @@ struct Supervisor {
     owed: u32,
     /// The stop signal was sent: SIGKILL follows then.
     kill_at: Option<Instant>,
+    /// Somebody has asked for its stop, and that is to be told.
+    stop_asked: bool,
+    /// The workload has ended and that is not told yet; for how long it ran.
+    died: Option<u64>,
     /// SIGKILL was sent: the wall is torn down then.
     destroy_at: Option<Instant>,
     backoff: Duration,

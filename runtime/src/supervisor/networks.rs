@@ -38,7 +38,13 @@ impl Supervisor {
             sandbox.plug(link, default_routes)
         });
         match plugged {
-            Some(Ok(interface)) => Ok((network, interface)),
+            Some(Ok(interface)) => {
+                if let Some(link) = links.of(&network) {
+                    let joined = &link.attached.network;
+                    self.events.network(&self.record, "connect", joined);
+                }
+                Ok((network, interface))
+            }
             Some(Err(error)) => {
                 links.disconnect(&network)?;
                 Err(error)
@@ -80,7 +86,11 @@ impl Supervisor {
             was_default = links.is_default(link);
             interfaces.extend(sandbox.unplug(link)?);
         }
+        let left = links.of(network).map(|link| link.attached.network.clone());
         links.disconnect(network)?;
+        if let Some(left) = left {
+            self.events.network(&self.record, "disconnect", &left);
+        }
         let next = links.all().iter().find(|link| links.is_default(link));
         if let (Some(sandbox), Some(next), true) = (&mut self.sandbox, next, was_default) {
             interfaces.push(sandbox.replug(next)?);

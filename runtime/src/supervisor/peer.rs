@@ -127,6 +127,8 @@ impl Supervisor {
                 ..
             } => self.workload_failed(failure),
             Event::Started { channel, pid } => {
+                let told = self.execs.get(&channel).and_then(|exec| exec.told.clone());
+                self.tell_exec_start(told.as_ref());
                 let Some(exec) = self.execs.get_mut(&channel) else {
                     return;
                 };
@@ -152,9 +154,10 @@ impl Supervisor {
                 oom_killed,
             } => {
                 self.health_ended(channel, Ok(status));
-                if let Some(Address { client, channel }) =
-                    self.execs.remove(&channel).and_then(|exec| exec.owner)
-                {
+                let exec = self.execs.remove(&channel);
+                let told = exec.as_ref().and_then(|exec| exec.told.as_ref());
+                self.tell_exec_end(told, status);
+                if let Some(Address { client, channel }) = exec.and_then(|exec| exec.owner) {
                     let event = Event::Exited {
                         channel,
                         status,

@@ -8,6 +8,8 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use isola_journal::{Event, Journal, Subject};
+
 use crate::disk::open_image;
 use crate::error::{Error, Kind, Result};
 use crate::file::{Mode, lock, random_hex, read_json, sync_folder, write_json};
@@ -26,6 +28,8 @@ const TORN_DOWN: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug)]
 pub struct Volumes {
     pub(crate) folder: PathBuf,
+    /// Where changes are told.
+    journal: Journal,
 }
 
 /// A volume that exists.
@@ -67,7 +71,10 @@ impl Volumes {
             .mode(0o700)
             .create(&folder)
             .map_err(|error| Error::io("make the folder", &folder, error))?;
-        Ok(Volumes { folder })
+        Ok(Volumes {
+            folder,
+            journal: Journal::of(root),
+        })
     }
 
     /// Makes a volume, or returns the one of that name if its options mean the same. A
@@ -107,6 +114,7 @@ impl Volumes {
             let _ = std::fs::remove_dir_all(&new);
             return Err(error);
         }
+        self.tell("create", &record.name);
         volume(record)
     }
 
@@ -210,9 +218,16 @@ impl Volumes {
             let _lock = self.lock()?;
             self.hide(name, &claims)?
         };
+        self.tell("destroy", name);
         // Out of sight already: if this fails, the next change goes on with it.
         self.with_folder(|folder| tree::remove(folder, &gone))
             .map_err(|error| Error::io("remove", &self.folder.join(name), error))
+    }
+
+    /// Something happened to a volume.
+    fn tell(&self, action: &str, name: &str) {
+        let event = Event::now(Subject::Volume, action, name);
+        self.journal.tell(&event.with([("driver", "local")]));
     }
 
     /// Moves an unused volume out of sight. The caller holds the lock.

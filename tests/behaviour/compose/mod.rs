@@ -7,6 +7,7 @@ use isola_tests::{Env, Output, Running, Terminal};
 
 pub(crate) mod build;
 pub(crate) mod changes;
+pub(crate) mod events;
 pub(crate) mod files;
 pub(crate) mod order;
 pub(crate) mod real;

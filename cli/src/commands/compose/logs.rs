@@ -81,6 +81,13 @@ pub(super) fn run(args: &Args, project: &ProjectArgs, context: &Context) -> Resu
         }
     }
     let mut follow = Follow::new(context, look)?;
+    if args.follow {
+        let services = &args.services;
+        follow.welcome(context, &scope.name, |here| {
+            let meant = services.is_empty() || services.contains(&here.service);
+            (meant && args.index.is_none_or(|index| index == here.number)).then_some(true)
+        })?;
+    }
     for here in &all {
         follow.add(here, true, args.follow)?;
     }

@@ -9,6 +9,7 @@ mod cp;
 mod create;
 mod down;
 mod each;
+mod events;
 mod exec;
 mod export;
 mod follow;
@@ -132,6 +133,7 @@ enum Verb {
     Ps(ps::Args),
     Ls(ls::Args),
     Logs(logs::Args),
+    Events(events::Args),
     Port(port::Args),
     Top(top::Args),
     Stats(stats::Args),
@@ -170,6 +172,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<Exit> {
         Verb::Ps(ps) => ps::run(ps, &args.project, context),
         Verb::Ls(ls) => ls::run(ls, context),
         Verb::Logs(logs) => logs::run(logs, &args.project, context),
+        Verb::Events(events) => events::run(events, &args.project, context),
         Verb::Port(port) => port::run(port, &args.project, context),
         Verb::Top(top) => top::run(top, &args.project, context),
         Verb::Stats(stats) => stats::run(stats, &args.project, context),

@@ -1,6 +1,6 @@
 //! `isola compose restart`
 
-use isola_compose::plan::restart;
+use isola_compose::plan::{What, restart};
 
 use super::ProjectArgs;
 use super::scope::Scope;
@@ -35,5 +35,11 @@ pub(super) fn run(args: &Args, project: &ProjectArgs, context: &Context) -> Resu
         ..How::default()
     };
     work::carry_out(context, &scope, &plan, &Images::new(), &how)?;
+    let engine = context.engine()?;
+    for step in &plan.steps {
+        if let What::Start { name, .. } = &step.what {
+            engine.tell(&engine.find(name)?, "restart");
+        }
+    }
     Ok(Exit::OK)
 }

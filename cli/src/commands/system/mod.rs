@@ -6,7 +6,7 @@ mod prune;
 
 use clap::Subcommand;
 
-use super::info;
+use super::{events, info};
 use crate::context::Context;
 use crate::error::{Exit, Result};
 
@@ -22,6 +22,7 @@ pub(crate) struct Args {
 enum Verb {
     Check(check::Args),
     Df(df::Args),
+    Events(events::Args),
     Info(info::Args),
     Prune(prune::Args),
 }
@@ -35,6 +36,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<Exit> {
     match &args.verb {
         Verb::Check(args) => check::run(args, context),
         Verb::Df(args) => df::run(args, context),
+        Verb::Events(args) => events::run(args, context),
         Verb::Info(args) => info::run(args, context),
         Verb::Prune(args) => prune::run(args, context),
     }

@@ -2,6 +2,9 @@
 //! and what their ends mean. One poll loop: the kernel tells of new lines, the
 //! supervisors of ends.
 
+mod arrivals;
+mod source;
+
 use std::io::{self, BufWriter, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -9,9 +12,7 @@ use std::time::{Duration, Instant};
 use isola_compose::plan::Here;
 use isola_init::stream::{Peer, PollSet};
 use isola_proto::{Event, Kind};
-use isola_runtime::control::{Command, Control};
-use isola_runtime::engine::{Engine, Instance};
-use isola_runtime::workload::Isolation;
+use isola_runtime::engine::Engine;
 use jiff::Timestamp;
 use rustix::fs::inotify;
 
@@ -19,6 +20,9 @@ use crate::context::Context;
 use crate::error::{Exit, Failure, Result};
 use crate::logfile::{Entry, LogReader};
 use crate::streams::Signals;
+
+use arrivals::Arrivals;
+use source::{Source, at_rest, label, wait_for};
 
 /// An instance that has ended may be started again by another command: a restart.
 const RESTART: Duration = Duration::from_secs(1);
@@ -78,20 +82,10 @@ pub(super) struct Follow<'a> {
     out: BufWriter<io::Stdout>,
     width: usize,
     colors: bool,
-}
-
-struct Source {
-    instance: Instance,
-    label: String,
-    color: usize,
-    /// Its lines are shown.
-    shown: bool,
-    reader: Option<LogReader>,
-    /// It waits for the instance's end.
-    control: Option<Control>,
-    /// When it was found to have ended.
-    ended: Option<(Instant, i32)>,
-    told: bool,
+    /// Those that come are followed, too.
+    arrivals: Option<Arrivals<'a>>,
+    /// It does not end with those that are followed.
+    open: bool,
 }
 
 impl<'a> Follow<'a> {
@@ -107,7 +101,27 @@ impl<'a> Follow<'a> {
             signals: Signals::catch(true, false)?,
             out: BufWriter::new(io::stdout()),
             width: 0,
+            arrivals: None,
+            open: false,
         })
+    }
+
+    /// Follows instances of a project that come from now on, too, where `meant` says so.
+    /// To be called before the first is added.
+    pub(super) fn welcome(
+        &mut self,
+        context: &Context,
+        project: &str,
+        meant: impl Fn(&Here) -> Option<bool> + 'a,
+    ) -> Result<()> {
+        let journal = context.journal()?;
+        self.arrivals = Some(Arrivals::of(&journal, project, Box::new(meant))?);
+        Ok(())
+    }
+
+    /// Goes on when all have ended: more are to come.
+    pub(super) fn stay_open(&mut self) {
+        self.open = true;
     }
 
     /// One more instance; `live` waits for its end.
@@ -236,6 +250,7 @@ impl<'a> Follow<'a> {
     pub(super) fn until_end(&mut self, abort: Abort) -> Result<End> {
         let mut set = PollSet::default();
         loop {
+            self.take_arrivals()?;
             for index in 0..self.sources.len() {
                 self.look_at(index)?;
             }
@@ -245,13 +260,16 @@ impl<'a> Follow<'a> {
             }
             let over =
                 |source: &Source| source.ended.is_some_and(|(at, _)| at.elapsed() >= RESTART);
-            if self.sources.iter().all(over) {
+            if !self.open && self.sources.iter().all(over) {
                 self.rest()?;
                 return Ok(End::All);
             }
             set.clear();
             set.add(self.watch.as_fd(), true, false);
             set.add(self.signals.as_fd(), true, false);
+            if let Some(arrivals) = &self.arrivals {
+                set.add(arrivals.as_fd(), true, false);
+            }
             for control in self
                 .sources
                 .iter_mut()
@@ -264,7 +282,7 @@ impl<'a> Follow<'a> {
             let last = ending
                 .map(|(at, _)| RESTART.saturating_sub(at.elapsed()))
                 .max();
-            set.wait(last.filter(|_| all_ended))
+            set.wait(last.filter(|_| all_ended && !self.open))
                 .map_err(|error| Failure::system("wait for logs", error))?;
             for control in self
                 .sources
@@ -283,6 +301,33 @@ impl<'a> Follow<'a> {
                 return Ok(End::Signal(signal as i32));
             }
         }
+    }
+
+    fn take_arrivals(&mut self) -> Result<()> {
+        let Some(mut arrivals) = self.arrivals.take() else {
+            return Ok(());
+        };
+        for id in arrivals.next()? {
+            if self
+                .sources
+                .iter()
+                .any(|known| known.instance.record.id == id)
+            {
+                continue;
+            }
+            // It may be gone again.
+            let here = self.engine.find(&id).ok().and_then(|it| Here::of(&it));
+            let here = here.filter(|here| !here.one_off);
+            let Some(here) = here else { continue };
+            if let Some(shown) = (arrivals.meant)(&here) {
+                // All of what it says is new.
+                let tail = self.look.tail.take();
+                self.add(&here, shown, true)?;
+                self.look.tail = tail;
+            }
+        }
+        self.arrivals = Some(arrivals);
+        Ok(())
     }
 
     /// Whether an end has come, or a new life.
@@ -353,33 +398,4 @@ impl<'a> Follow<'a> {
             );
         }
     }
-}
-
-/// `web-1`, and the wall where it is not a container.
-fn label(here: &Here, wall: Isolation) -> String {
-    let name = format!("{}-{}", here.service, here.number);
-    match wall {
-        Isolation::Container => name,
-        wall => format!("{name} ({wall})"),
-    }
-}
-
-/// One that can't be asked any more, when its record tells how it has ended.
-fn at_rest(engine: &Engine, instance: Instance) -> Result<Instance> {
-    if !instance.status.state.is_live() {
-        return Ok(instance);
-    }
-    engine.wait(&instance)?;
-    // One that goes with its run has no record any more.
-    Ok(engine.find(&instance.record.id).unwrap_or(instance))
-}
-
-fn wait_for(engine: &Engine, instance: &Instance) -> Option<Control> {
-    if !instance.status.state.is_live() {
-        return None;
-    }
-    let mut control = engine.connect(instance).ok()?;
-    let channel = control.channel();
-    control.send(&Command::Wait { channel });
-    Some(control)
 }
