@@ -14,6 +14,7 @@ mod copy_attributes;
 mod copy_in;
 mod copy_out;
 mod copy_record;
+mod copy_remove;
 mod dev;
 mod error;
 mod exec;

@@ -170,7 +170,7 @@ pub(crate) fn clean(path: &str) -> String {
 }
 
 /// Parent and last component of a cleaned path.
-fn split(path: &str) -> (&str, &str) {
+pub(crate) fn split(path: &str) -> (&str, &str) {
     match path.rsplit_once('/') {
         Some((parent, name)) if !name.is_empty() => (parent, name),
         _ => ("", "."),

@@ -48,6 +48,43 @@ fn into(tree: &Tree, path: &str, owners: bool, archive: Vec<u8>) -> Outcome {
         .first()
 }
 
+fn remove(tree: &Tree, paths: &[&str]) -> Outcome {
+    let paths = paths.iter().map(|path| (*path).to_owned()).collect();
+    container(tree, &[])
+        .edit(|spec| spec.process.program = Program::Remove { paths })
+        .first()
+}
+
+#[test]
+fn files_and_folders_are_removed_and_links_not_followed_at_the_end() {
+    let tree = Tree::new();
+    std::fs::create_dir_all(tree.join("keep/sub")).unwrap();
+    std::fs::write(tree.join("keep/sub/file"), "x").unwrap();
+    std::fs::create_dir_all(tree.join("go/deep/er")).unwrap();
+    std::fs::write(tree.join("go/deep/file"), "x").unwrap();
+    symlink("/keep", tree.join("go/link")).unwrap();
+    symlink("/keep/sub", tree.join("way")).unwrap();
+    std::fs::write(tree.join("keep/sub/other"), "x").unwrap();
+    let paths = [
+        "/go",
+        "nosuch",
+        "/keep/nosuch/x",
+        "/way/other",
+        "keep/sub/file/x",
+    ];
+    remove(&tree, &paths).ok();
+    assert!(!tree.join("go").exists());
+    assert!(
+        tree.join("keep/sub/file").exists(),
+        "links are not followed at the end"
+    );
+    assert!(!tree.join("keep/sub/other").exists(), "but on the way");
+    let root = remove(&tree, &["/../.", "/way"]);
+    assert_eq!(root.code(), 1);
+    assert!(root.err().contains("the root stays"), "{}", root.err());
+    assert!(tree.join("keep/sub/file").exists() && !tree.join("way").is_symlink());
+}
+
 /// What GNU tar makes of an archive.
 fn list(archive: &[u8]) -> String {
     let mut tar = Command::new("tar")

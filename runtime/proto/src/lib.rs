@@ -13,4 +13,4 @@ pub use net::{Interface, Mac};
 pub use spec::{ProcessSpec, Program, RootSpec, SandboxSpec};
 
 /// Version of the protocol. Both sides send theirs first and refuse another.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;

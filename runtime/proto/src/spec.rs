@@ -227,6 +227,12 @@ pub enum Program {
         /// Keep the archive's owners instead of becoming root's.
         owners: bool,
     },
+    /// Removes files and folders, what is below them included. What is not there is no
+    /// error.
+    Remove {
+        /// Paths inside the root.
+        paths: Vec<String>,
+    },
     /// Writes what was changed in the root since the image to standard output, as a
     /// layer's tar stream (OCI image specification, "Image Layer Filesystem Changeset").
     Changes {
