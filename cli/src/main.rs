@@ -31,6 +31,7 @@ mod streams;
 mod template;
 mod terminal;
 mod transfers;
+mod watch;
 
 use std::process::ExitCode;
 

@@ -65,6 +65,7 @@ const ALL: &[(&str, &[Behaviour])] = &[
     ("compose_rollback", compose::rollback::ALL),
     ("compose_screen", compose::screen::ALL),
     ("compose_events", compose::events::ALL),
+    ("compose_watch", compose::watch::ALL),
 ];
 
 /// What depends on the version of cgroups: the lab has the second alone, and nothing

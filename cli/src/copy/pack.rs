@@ -52,6 +52,31 @@ pub(crate) fn pack(
     Ok(packer.skipped)
 }
 
+/// Writes single files under the names that they are to have; folders without what is in
+/// them. What is gone by now is left out, as sockets are.
+pub(crate) fn pack_files<'a>(
+    out: impl Write,
+    files: impl IntoIterator<Item = (&'a Path, &'a str)>,
+) -> io::Result<Vec<PathBuf>> {
+    let mut packer = Packer {
+        builder: Builder::new(out),
+        links: HashMap::new(),
+        skipped: Vec::new(),
+        owners: false,
+    };
+    for (path, name) in files {
+        let added = fs::symlink_metadata(path).and_then(|metadata| {
+            packer.add(path, Path::new(name.trim_start_matches('/')), &metadata)
+        });
+        match added {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            other => other.map_err(|error| at(path, error))?,
+        }
+    }
+    packer.builder.into_inner()?;
+    Ok(packer.skipped)
+}
+
 /// The error with the path; that of a receiver that went away stays what it is.
 fn at(path: &Path, error: io::Error) -> io::Error {
     match error.kind() {

@@ -11,7 +11,7 @@ use isola_runtime::workload::ExecOptions;
 use tar::{EntryType, Header};
 
 use super::channel::Channel;
-use super::pack::pack;
+use super::pack::{pack, pack_files};
 use super::plan::{Kind, Plan, Rename, is_content, plan, split};
 use super::unpack::Unpacker;
 use crate::context::further_process;
@@ -138,6 +138,25 @@ impl Transfer {
             io::copy(&mut io::stdin().lock(), channel).map(|_| Vec::new())
         };
         self.tar_in(path, copy).map(drop)
+    }
+
+    /// Single files of the host to the places that they have in the instance. Folders on
+    /// the way are made.
+    pub(crate) fn put<'a>(
+        &mut self,
+        files: impl IntoIterator<Item = (&'a Path, &'a str)>,
+    ) -> Result<Vec<PathBuf>> {
+        self.tar_in("/", |channel| pack_files(channel, files))
+    }
+
+    /// Removes files and folders of the instance.
+    pub(crate) fn remove(&mut self, paths: Vec<String>) -> Result<()> {
+        let process = ProcessSpec {
+            program: Program::Remove { paths },
+            stdin: false,
+            ..self.process.clone()
+        };
+        Channel::start(&mut self.control, process)?.finish()
     }
 
     fn tar_out(&mut self, path: &str, follow: bool) -> Result<Channel<'_>> {

@@ -3,7 +3,7 @@
 use isola_proto::spec::TermSize;
 use isola_proto::{Event, Kind as FrameKind};
 use isola_runtime::control::{Command, decode};
-use isola_runtime::engine::Instance;
+use isola_runtime::engine::{Engine, Instance};
 use isola_runtime::workload::{ExecOptions, HostFacts, exec_spec};
 use isola_runtime::{Error, Kind, Result};
 
@@ -14,15 +14,26 @@ use crate::project::Hook;
 const SHOWN: usize = 2048;
 
 /// Runs hooks one after the other; the first that fails ends it.
-pub(super) fn run(
-    world: &World<'_>,
-    instance: &Instance,
-    when: &str,
-    hooks: &[Hook],
-) -> Result<()> {
+pub(super) fn run(engine: &Engine, instance: &Instance, when: &str, hooks: &[Hook]) -> Result<()> {
     hooks
         .iter()
-        .try_for_each(|hook| one(world, instance, when, hook))
+        .try_for_each(|hook| one(engine, instance, when, hook))
+}
+
+/// Runs the hooks that come after an instance was started.
+///
+/// # Errors
+/// The first that fails.
+pub fn post_start(engine: &Engine, instance: &Instance, hooks: &[Hook]) -> Result<()> {
+    run(engine, instance, "post_start", hooks)
+}
+
+/// Runs commands in an instance, one after the other, for `sync+exec`.
+///
+/// # Errors
+/// The first that fails.
+pub fn exec(engine: &Engine, instance: &Instance, hooks: &[Hook]) -> Result<()> {
+    run(engine, instance, "sync+exec", hooks)
 }
 
 /// Runs the hooks that come before an instance is stopped. One that fails is told
@@ -34,12 +45,12 @@ pub fn pre_stop(world: &World<'_>, service: &str, instance: &Instance) {
     let hooks = service
         .map(|service| service.pre_stop.as_slice())
         .unwrap_or_default();
-    if let Err(error) = run(world, instance, "pre_stop", hooks) {
+    if let Err(error) = run(world.engine, instance, "pre_stop", hooks) {
         world.teller.say(&format!("warning: {}", error.message));
     }
 }
 
-fn one(world: &World<'_>, instance: &Instance, when: &str, hook: &Hook) -> Result<()> {
+fn one(engine: &Engine, instance: &Instance, when: &str, hook: &Hook) -> Result<()> {
     let entry = |(name, value): (&String, &Option<String>)| match value {
         Some(value) => format!("{name}={value}"),
         None => name.clone(),
@@ -58,7 +69,7 @@ fn one(world: &World<'_>, instance: &Instance, when: &str, hook: &Hook) -> Resul
         &HostFacts::read()?,
         TermSize::default(),
     )?;
-    let mut control = world.engine.connect(instance)?;
+    let mut control = engine.connect(instance)?;
     let channel = control.channel();
     control.send(&Command::Exec {
         channel,

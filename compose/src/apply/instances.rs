@@ -125,7 +125,7 @@ pub(super) fn start(world: &World<'_>, service: &str, name: &str) -> Result<()> 
         .and_then(|loaded| loaded.project.services.get(service));
     match service.map(|service| service.post_start.as_slice()) {
         None | Some([]) => Ok(()),
-        Some(list) => hooks::run(world, &world.engine.find(name)?, "post_start", list),
+        Some(list) => hooks::post_start(world.engine, &world.engine.find(name)?, list),
     }
 }
 

@@ -22,7 +22,7 @@ use isola_runtime::workload::Isolation;
 use isola_runtime::{Error, Result};
 
 pub use cancel::Cancel;
-pub use hooks::pre_stop;
+pub use hooks::{exec, post_start, pre_stop};
 pub use instances::{Made, alone, create, one_off, stop};
 pub use journal::Journal;
 pub use run::{Outcome, run};

@@ -15,6 +15,7 @@ pub(crate) mod rollback;
 pub(crate) mod screen;
 pub(crate) mod single;
 pub(crate) mod stack;
+pub(crate) mod watch;
 
 /// A compose file in a folder of its own.
 pub(crate) struct Stack<'a> {

@@ -36,6 +36,8 @@ mod up;
 mod version;
 mod volumes;
 mod wait;
+mod watch;
+mod watching;
 mod work;
 
 use std::path::PathBuf;
@@ -122,6 +124,7 @@ enum Verb {
     Rm(rm::Args),
     Scale(scale::Args),
     Wait(wait::Args),
+    Watch(watch::Args),
 
     Exec(exec::Args),
     Run(Box<run::Args>),
@@ -163,6 +166,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<Exit> {
         Verb::Rm(rm) => rm::run(rm, &args.project, context),
         Verb::Scale(scale) => scale::run(scale, &args.project, context),
         Verb::Wait(wait) => wait::run(wait, &args.project, context),
+        Verb::Watch(watch) => watch::run(watch, &args.project, context),
         Verb::Exec(exec) => exec::run(exec, &args.project, context),
         Verb::Run(run) => run::run(run, &args.project, context),
         Verb::Attach(attach) => attach::run(attach, &args.project, context),

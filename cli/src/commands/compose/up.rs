@@ -11,6 +11,7 @@ use super::ProjectArgs;
 use super::follow::{Abort, Follow, Look};
 use super::getting::{self, Getting};
 use super::scope::Scope;
+use super::watching;
 use super::work::{self, How, Images};
 use crate::confirm::confirm;
 use crate::context::Context;
@@ -29,6 +30,9 @@ pub(super) struct Args {
     /// Seconds that --wait waits at most
     #[arg(long, value_name = "SECONDS", requires = "wait")]
     wait_timeout: Option<u64>,
+    /// Bring services up to date when their files change
+    #[arg(short, long, conflicts_with_all = ["detach", "wait", "no_start"])]
+    watch: bool,
     /// Create, but do not start
     #[arg(long, conflicts_with = "wait")]
     no_start: bool,
@@ -133,6 +137,10 @@ pub(super) fn run(args: &Args, project: &ProjectArgs, context: &Context) -> Resu
     {
         known(&scope, name)?;
     }
+    let rules = match args.watch {
+        true => Some(watching::rules(&scope)?),
+        false => None,
+    };
     let began = Timestamp::now();
     let ready = args
         .make
@@ -154,7 +162,12 @@ pub(super) fn run(args: &Args, project: &ProjectArgs, context: &Context) -> Resu
     if args.detach || args.wait || args.no_start {
         return Ok(Exit::OK);
     }
-    args.attach_to(&scope, began, &how, context)
+    match &rules {
+        Some(rules) => watching::beside(&scope, rules, context, || {
+            args.attach_to(&scope, began, &how, context)
+        }),
+        None => args.attach_to(&scope, began, &how, context),
+    }
 }
 
 fn known(scope: &Scope, name: &str) -> Result<()> {
@@ -404,6 +417,13 @@ impl Args {
             .into_iter()
             .filter(|here| !here.one_off && project.services.contains_key(&here.service));
         let mut follow = Follow::new(context, look)?;
+        follow.welcome(context, &scope.name, |here| {
+            let known = project.services.contains_key(&here.service);
+            known.then(|| shown.contains(&here.service))
+        })?;
+        if self.watch {
+            follow.stay_open();
+        }
         for here in instances {
             follow.add(&here, shown.contains(&here.service), true)?;
         }
