@@ -38,6 +38,22 @@ pub(crate) fn parse(text: &str, outer: &dyn Fn(&str) -> Option<String>) -> Resul
     Ok(reader.pairs)
 }
 
+/// Variables of a text that is no part of a project; a name alone that the environment
+/// has not is left out. `Err`: the line, from 1, and what is wrong there.
+///
+/// # Errors
+/// What is no variable.
+pub fn variables_of(
+    text: &str,
+    outer: &dyn Fn(&str) -> Option<String>,
+) -> Result<Vec<(String, String)>, (u32, String)> {
+    let pairs = parse(text, outer).map_err(|fault| (fault.line, fault.wrong.message))?;
+    let set = pairs.into_iter();
+    Ok(set
+        .filter_map(|(name, value)| Some((name, value?)))
+        .collect())
+}
+
 /// Reads a file of `format: raw`: `NAME=value` as it is, to the end of the line.
 pub(crate) fn parse_raw(
     text: &str,

@@ -36,5 +36,7 @@ mod yaml;
 
 pub use builds::{Building, builds, built_images};
 pub use diagnostic::{Diagnostic, Invalid, Place, Severity, Sources};
+pub use dotenv::variables_of;
+pub use forms::words_of;
 pub use load::{Files, Host, Model, Request, Variable, load};
 pub use options::{Content, Source, Wanted, contents, image, wanted};

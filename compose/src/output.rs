@@ -79,6 +79,13 @@ impl Model {
             .collect()
     }
 
+    /// Names of models that services use.
+    pub fn models(&self) -> Vec<&str> {
+        self.section("models")
+            .map(|(name, _)| name.as_str())
+            .collect()
+    }
+
     /// Images of services; one that is built and has no name gets
     /// `PROJECT-SERVICE`.
     pub fn images(&self) -> Vec<String> {
@@ -90,6 +97,35 @@ impl Model {
         images.sort();
         images.dedup();
         images
+    }
+
+    /// Puts other names in the place of those of images.
+    ///
+    /// # Errors
+    /// The first name that has none to stand for it.
+    pub fn replace_images<E>(
+        &mut self,
+        mut other: impl FnMut(&str) -> Result<String, E>,
+    ) -> Result<(), E> {
+        let services = self.tree.get_mut("services").and_then(Node::as_map_mut);
+        for entry in services.into_iter().flat_map(crate::yaml::Map::values_mut) {
+            if let Some(image) = entry.node.get_mut("image")
+                && let Some(text) = image.as_text()
+            {
+                image.data = Data::Text(other(text)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Images of services by name, as a file that overrides others.
+    pub fn image_lock(&self) -> String {
+        let images = self.section("services").filter_map(|(name, service)| {
+            let image = service.text_at("image")?;
+            Some((name.clone(), serde_json::json!({ "image": image })))
+        });
+        let services: Map<String, Value> = images.collect();
+        serde_yaml::to_string(&serde_json::json!({ "services": services })).unwrap_or_default()
     }
 
     /// The hash of what makes an instance of a service be made anew when it

@@ -65,7 +65,9 @@ const ALL: &[(&str, &[Behaviour])] = &[
     ("compose_rollback", compose::rollback::ALL),
     ("compose_screen", compose::screen::ALL),
     ("compose_events", compose::events::ALL),
+    ("compose_hooks", compose::hooks::ALL),
     ("compose_watch", compose::watch::ALL),
+    ("compose_verbs", compose::verbs::ALL),
 ];
 
 /// What depends on the version of cgroups: the lab has the second alone, and nothing

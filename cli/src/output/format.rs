@@ -65,6 +65,14 @@ impl Format {
         print(&self.render_rows(list)?)
     }
 
+    /// The same, but JSON is one array, as Compose prints some of its lists.
+    pub(crate) fn print_whole(&self, list: &Rows<'_>) -> Result<()> {
+        match self {
+            Format::Json => print_line(&Value::from(list.rows.clone()).to_string()),
+            _ => self.print_rows(list),
+        }
+    }
+
     /// A list as text.
     pub(crate) fn render_rows(&self, list: &Rows<'_>) -> Result<String> {
         let mut text = String::new();

@@ -54,7 +54,7 @@ fn texts(words: Vec<String>, place: Place) -> Node {
 
 /// Words of a line: blanks part them, quotes and backslashes keep them together
 /// (POSIX shell, section 2.2). `Err`: the quote that is not closed.
-fn split(text: &str) -> Result<Vec<String>, char> {
+pub(crate) fn split(text: &str) -> Result<Vec<String>, char> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
     let mut chars = text.chars();

@@ -26,6 +26,14 @@ use crate::schema::{Complaint, Record, Shape};
 use crate::units;
 use crate::yaml::{Data, Entry, Map, Node, Tag};
 
+/// Words of a line, as a shell parts them.
+///
+/// # Errors
+/// The quote that is never closed.
+pub fn words_of(line: &str) -> Result<Vec<String>, char> {
+    commands::split(line)
+}
+
 /// What reading needs to know.
 pub(crate) struct Reader<'a> {
     pub(crate) sink: &'a mut Sink,
@@ -35,6 +43,8 @@ pub(crate) struct Reader<'a> {
     pub(crate) home: Option<&'a str>,
     /// Values with variables are left as they are (`--no-interpolate`).
     pub(crate) lenient: bool,
+    /// Paths are left as they are (`--no-path-resolution`).
+    pub(crate) raw_paths: bool,
     /// Where the walk is: `services.web.ports[0]`.
     path: String,
 }
@@ -51,6 +61,7 @@ impl<'a> Reader<'a> {
             base,
             home,
             lenient,
+            raw_paths: false,
             path: String::new(),
         }
     }
@@ -280,6 +291,9 @@ impl<'a> Reader<'a> {
     /// A path of the host: `~` is the user's home, and what is relative starts
     /// in the project's folder.
     pub(crate) fn host_path(&self, text: &str) -> String {
+        if self.raw_paths {
+            return text.to_owned();
+        }
         absolute(self.base, self.home, text)
             .to_string_lossy()
             .into_owned()

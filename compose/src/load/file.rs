@@ -42,6 +42,7 @@ impl Loader<'_> {
         let lenient = !self.request.interpolate;
         let home = self.home.as_deref();
         let mut reader = Reader::new(&mut self.sink, scope.directory, home, lenient);
+        reader.raw_paths = !self.request.resolve_paths;
         reader.read(document, &crate::schema::Shape::Record(&PROJECT))
     }
 

@@ -1,8 +1,6 @@
 //! What a file leaves out is written in: defaults, names outside of the project,
 //! dependencies that other attributes imply, variables from files.
 
-use std::path::Path;
-
 use super::{Loader, Located, Result};
 use crate::diagnostic::{Diagnostic, Place};
 use crate::yaml::{Data, Entry, Map, Node};
@@ -32,8 +30,10 @@ impl Loader<'_> {
         let mut default = false;
         let services = tree.get_mut("services").and_then(Node::as_map_mut);
         for (key, entry) in services.into_iter().flatten() {
-            default |= finish_service(&mut entry.node, located);
-            if self.request.interpolate {
+            if self.request.normalize {
+                default |= finish_service(&mut entry.node, located);
+            }
+            if self.request.interpolate && self.request.resolve_env {
                 self.service_variables(key, &mut entry.node, located)?;
             }
         }
@@ -54,11 +54,14 @@ impl Loader<'_> {
             crate::consistency::references(tree, &mut self.sink);
         }
         self.drop_unused(tree);
-        for section in ["networks", "volumes", "secrets", "configs"] {
+        let sections = ["networks", "volumes", "secrets", "configs"];
+        for section in sections.iter().filter(|_| self.request.normalize) {
             let map = tree.get_mut(section).and_then(Node::as_map_mut);
             for (key, entry) in map.into_iter().flatten() {
                 name_resource(key, &mut entry.node, name);
-                local_device(section, &mut entry.node, located);
+                if self.request.resolve_paths {
+                    local_device(section, &mut entry.node, located);
+                }
             }
         }
         self.sink.check()
@@ -127,7 +130,7 @@ impl Loader<'_> {
         let required = file
             .get("required")
             .is_none_or(|node| node.data != Data::Bool(false));
-        let path = Path::new(path);
+        let path = &located.directory.join(path);
         if !self.files.is_file(path) {
             if !required {
                 return Ok(());

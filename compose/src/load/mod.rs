@@ -99,6 +99,12 @@ pub struct Request {
     pub interpolate: bool,
     /// References, names and ports are checked against each other.
     pub consistency: bool,
+    /// What files leave out is written in: names, defaults, the default network.
+    pub normalize: bool,
+    /// Paths become absolute.
+    pub resolve_paths: bool,
+    /// `env_file` and `label_file` are read into `environment` and `labels`.
+    pub resolve_env: bool,
 }
 
 impl Request {
@@ -117,6 +123,9 @@ impl Request {
             default_walls: vec![Isolation::Container],
             interpolate: true,
             consistency: true,
+            normalize: true,
+            resolve_paths: true,
+            resolve_env: true,
         }
     }
 }

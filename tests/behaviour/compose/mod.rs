@@ -9,12 +9,14 @@ pub(crate) mod build;
 pub(crate) mod changes;
 pub(crate) mod events;
 pub(crate) mod files;
+pub(crate) mod hooks;
 pub(crate) mod order;
 pub(crate) mod real;
 pub(crate) mod rollback;
 pub(crate) mod screen;
 pub(crate) mod single;
 pub(crate) mod stack;
+pub(crate) mod verbs;
 pub(crate) mod watch;
 
 /// A compose file in a folder of its own.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use isola_compose::{Model, Request};
+use isola_images::Reference;
 use serde_json::{Map, Value, json};
 
 use super::ProjectArgs;
@@ -32,9 +33,21 @@ pub(super) struct Args {
     /// Do not check the parts against each other
     #[arg(long)]
     no_consistency: bool,
-    /// Put digests into the names of images
+    /// Leave out defaults and names that files do not give
+    #[arg(long)]
+    no_normalize: bool,
+    /// Leave relative paths as they are
+    #[arg(long)]
+    no_path_resolution: bool,
+    /// Do not read files of variables
+    #[arg(long)]
+    no_env_resolution: bool,
+    /// Put the digests that registries tell into the names of images
     #[arg(long)]
     resolve_image_digests: bool,
+    /// Show only a file that overrides images by those with digests
+    #[arg(long)]
+    lock_image_digests: bool,
     #[command(flatten)]
     list: List,
 }
@@ -52,6 +65,9 @@ struct List {
     /// Names of networks
     #[arg(long)]
     networks: bool,
+    /// Names of models
+    #[arg(long)]
+    models: bool,
     /// Images
     #[arg(long)]
     images: bool,
@@ -81,29 +97,31 @@ const EXAMPLES: &str = "Examples:
   isola compose config --hash '*'";
 
 pub(super) fn run(args: &Args, project: &ProjectArgs, context: &Context) -> Result<Exit> {
-    if args.resolve_image_digests {
-        let message = "--resolve-image-digests needs registries, which are not supported yet";
-        let hint = "write the digest into the file: `image: NAME@sha256:...`";
-        return Err(Failure::new(Code::Unsupported, message).hint(hint));
-    }
     // A hash is of the whole project's service, whatever is chosen.
     let interpolate = !args.no_interpolate && !args.list.variables;
     let request = Request {
         services: args.services.clone(),
         interpolate,
         consistency: !args.no_consistency && interpolate,
+        normalize: !args.no_normalize,
+        resolve_paths: !args.no_path_resolution,
+        resolve_env: !args.no_env_resolution,
         ..project.request(context)?
     };
-    let model = super::load(&request, context)?;
-    if interpolate {
+    let mut model = super::load(&request, context)?;
+    if interpolate && !args.no_normalize {
         // What can be shown can also be used.
         model
             .project()
             .map_err(|invalid| super::refuse(&invalid, context))?;
     }
+    if args.resolve_image_digests || args.lock_image_digests {
+        resolve_images(&mut model, context)?;
+    }
     let text = args
         .list
         .text(&model, args.format)?
+        .or_else(|| args.lock_image_digests.then(|| model.image_lock()))
         .unwrap_or_else(|| match args.format {
             Some(Form::Json) => model.to_json(),
             Some(Form::Yaml) | None => model.to_yaml(),
@@ -125,6 +143,8 @@ impl List {
             lines(model.volumes())
         } else if self.networks {
             lines(model.networks())
+        } else if self.models {
+            lines(model.models())
         } else if self.images {
             lines(model.images())
         } else if self.profiles {
@@ -145,6 +165,19 @@ impl List {
         };
         Ok(Some(text))
     }
+}
+
+/// Digests in the place of tags, as registries have them now.
+fn resolve_images(model: &mut Model, context: &Context) -> Result<()> {
+    let client = context.registries()?;
+    model.replace_images(|image| {
+        let reference: Reference = image.parse()?;
+        if reference.digest().is_some() {
+            return Ok(image.to_owned());
+        }
+        let (_, digest) = client.manifest(&reference)?;
+        Ok(format!("{}@{digest}", reference.familiar_name()))
+    })
 }
 
 fn lines<T: std::fmt::Display>(items: impl IntoIterator<Item = T>) -> String {

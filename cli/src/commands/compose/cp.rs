@@ -11,10 +11,10 @@ use crate::error::{Code, Exit, Failure, Result};
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// Number of the instance; the first that runs, if none is given
+    /// Number of the instance; without it, all when files go to them, else the first
     #[arg(long, value_name = "NUMBER", conflicts_with = "all")]
     index: Option<u32>,
-    /// To all instances of the service
+    /// Those of `run`, too
     #[arg(long)]
     all: bool,
     /// Keep owners and groups
@@ -33,7 +33,7 @@ pub(super) struct Args {
 
 const EXAMPLES: &str = "Examples:
   isola compose cp site/. web:/srv/www
-  isola compose cp --all config.json worker:/etc/app/
+  isola compose cp --index 2 config.json worker:/etc/app/
   isola compose cp db:/data - | gzip > data.tar.gz";
 
 pub(super) fn run(args: &Args, project: &ProjectArgs, context: &Context) -> Result<Exit> {
@@ -62,13 +62,18 @@ pub(super) fn run(args: &Args, project: &ProjectArgs, context: &Context) -> Resu
         }
     };
     let scope = Scope::of_any(project, std::slice::from_ref(&service), context)?;
-    let ids: Vec<String> = match args.all && inwards {
-        true => scope
-            .instances(context)?
-            .into_iter()
-            .map(|here| here.id)
-            .collect(),
-        false => vec![scope.one(&service, args.index, context)?.record.id],
+    let ids: Vec<String> = match inwards && args.index.is_none() {
+        true => {
+            let present = scope.present(context)?.instances.into_iter();
+            let meant = present.filter(|here| here.service == service);
+            let meant = meant.filter(|here| args.all || !here.one_off);
+            meant.map(|here| here.id).collect()
+        }
+        false => Vec::new(),
+    };
+    let ids = match ids.is_empty() {
+        true => vec![scope.one(&service, args.index, context)?.record.id],
+        false => ids,
     };
     for id in ids {
         let end = format!("{id}:{path}");

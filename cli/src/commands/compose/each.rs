@@ -1,5 +1,8 @@
 //! Verbs that do one thing with each instance: `kill`, `pause`, `unpause`.
 
+use isola_compose::label;
+use isola_runtime::engine::Instance;
+
 use super::ProjectArgs;
 use super::scope::Scope;
 use crate::commands::stop::signal;
@@ -13,6 +16,9 @@ pub(super) struct KillArgs {
     /// Name or number
     #[arg(short, long, default_value = "KILL")]
     signal: String,
+    /// Those of services that the file does not have, too, and remove them
+    #[arg(long)]
+    remove_orphans: bool,
     /// Services; all, if none is given
     services: Vec<String>,
 }
@@ -47,7 +53,19 @@ pub(super) fn kill(args: &KillArgs, project: &ProjectArgs, context: &Context) ->
     let number = signal(&args.signal)?;
     let scope = Scope::of_any(project, &args.services, context)?;
     let mut all = scope.engines(context)?;
-    all.retain(|instance| instance.status.state.is_live());
+    let known = scope.known();
+    let is_orphan = |instance: &Instance| {
+        let service = instance.record.workload.labels.get(label::SERVICE);
+        !known.is_empty() && service.is_none_or(|service| !known.contains(service))
+    };
+    all.retain(|instance| {
+        let live = instance.status.state.is_live();
+        match is_orphan(instance) {
+            // One that was named is meant.
+            true => args.remove_orphans || live && !args.services.is_empty(),
+            false => live,
+        }
+    });
     if all.is_empty() {
         let message = format!("no instance of the project {} runs", scope.name);
         return Err(
@@ -61,10 +79,18 @@ pub(super) fn kill(args: &KillArgs, project: &ProjectArgs, context: &Context) ->
     context.each(&names, |id| {
         let engine = context.engine()?;
         let instance = engine.find(id)?;
-        engine.kill(&instance, number)?;
-        scope
-            .screen
-            .say(&format!("Instance {}  Killed", instance.record.name));
+        let tell = |what: &str| {
+            let name = &instance.record.name;
+            scope.screen.say(&format!("Instance {name}  {what}"));
+        };
+        if instance.status.state.is_live() {
+            engine.kill(&instance, number)?;
+            tell("Killed");
+        }
+        if args.remove_orphans && is_orphan(&instance) {
+            engine.remove(&instance, true)?;
+            tell("Removed");
+        }
         Ok(())
     })
 }

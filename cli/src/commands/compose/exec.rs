@@ -24,6 +24,9 @@ pub(super) struct Args {
     /// Without a terminal, which it has by default where this command has one
     #[arg(short = 'T', long = "no-tty", alias = "no-TTY")]
     no_tty: bool,
+    /// With a terminal: accepted for Docker's sake, as it has one anyway
+    #[arg(short, long, hide = true, overrides_with = "no_tty", default_missing_value = "true", num_args = 0..=1, require_equals = true, value_name = "BOOL")]
+    tty: Option<bool>,
     /// Pass standard input on
     #[arg(short, long, default_value_t = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set, value_name = "BOOL")]
     interactive: bool,
@@ -57,8 +60,8 @@ pub(super) fn run(args: &Args, project: &ProjectArgs, context: &Context) -> Resu
         .ok_or_else(|| Failure::new(Code::Usage, "a service and a command are needed"))?;
     let scope = Scope::of_any(project, std::slice::from_ref(service), context)?;
     let instance = scope.one(service, args.index, context)?;
-    let tty =
-        !args.no_tty && !args.detach && terminal::is_input() && std::io::stdout().is_terminal();
+    let wanted = !args.no_tty && args.tty != Some(false) && !args.detach;
+    let tty = wanted && terminal::is_input() && std::io::stdout().is_terminal();
     let options = ExecOptions {
         args: command.to_vec(),
         user: args.user.clone(),

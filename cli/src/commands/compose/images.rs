@@ -62,7 +62,7 @@ pub(super) fn run(args: &Args, project: &ProjectArgs, context: &Context) -> Resu
             "Size": summary.map_or_else(String::new, |image| decimal_size(image.size)),
         })
     });
-    format.print_rows(&Rows {
+    format.print_whole(&Rows {
         fields: FIELDS,
         shown: SHOWN,
         rows: rows.collect(),

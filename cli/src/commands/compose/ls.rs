@@ -91,7 +91,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit> {
             "ConfigFiles": found.files,
         })
     };
-    format.print_rows(&Rows {
+    format.print_whole(&Rows {
         fields: FIELDS,
         shown: SHOWN,
         rows: projects.iter().map(row).collect(),

@@ -1,11 +1,13 @@
 //! `isola compose run`
 
+use std::collections::BTreeMap;
 use std::io::IsTerminal;
 
-use isola_compose::apply::{alone, one_off, store};
+use isola_compose::apply::{alone, one_off, post_start, store};
 use isola_compose::plan::{Plan, Present, Wish, up};
-use isola_compose::{Wanted, wanted};
-use isola_runtime::engine::{Instance, Launch};
+use isola_compose::project::Hook;
+use isola_compose::{Wanted, variables_of, wanted, words_of};
+use isola_runtime::engine::{Engine, Instance, Launch};
 
 use super::ProjectArgs;
 use super::getting::{self, Getting};
@@ -13,8 +15,8 @@ use super::scope::Scope;
 use super::teller::Lines;
 use super::work::{self, How, Images};
 use crate::context::Context;
-use crate::error::{Exit, Failure, Result};
-use crate::output::print_line;
+use crate::error::{Code, Exit, Failure, Result};
+use crate::output::{clean, print_line};
 use crate::session::Session;
 use crate::terminal;
 
@@ -31,6 +33,9 @@ pub(super) struct Args {
     /// Without a terminal, which it has by default where this command has one
     #[arg(short = 'T', long = "no-tty", alias = "no-TTY")]
     no_tty: bool,
+    /// With a terminal: accepted for Docker's sake, as it has one anyway
+    #[arg(short, long, hide = true, overrides_with = "no_tty", default_missing_value = "true", num_args = 0..=1, require_equals = true, value_name = "BOOL")]
+    tty: Option<bool>,
     /// Pass standard input on
     #[arg(short, long, default_value_t = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set, value_name = "BOOL")]
     interactive: bool,
@@ -40,12 +45,15 @@ pub(super) struct Args {
     /// Leave services that it depends on alone
     #[arg(long)]
     no_deps: bool,
-    /// Program instead of the entry point
-    #[arg(long, value_name = "PROGRAM")]
-    entrypoint: Option<String>,
+    /// Program, maybe with arguments, instead of the entry point
+    #[arg(long, value_name = "COMMAND")]
+    entrypoint: Option<Words>,
     /// Variable NAME=VALUE, or NAME to pass the user's own on
     #[arg(short, long, value_name = "VARIABLE")]
     env: Vec<String>,
+    /// File with a variable on each line
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    env_from_file: Vec<String>,
     /// Label KEY=VALUE
     #[arg(short, long, value_name = "LABEL")]
     label: Vec<String>,
@@ -85,6 +93,9 @@ pub(super) struct Args {
     /// Show nothing of builds
     #[arg(long)]
     quiet_build: bool,
+    /// Do not tell what is done for services that it depends on
+    #[arg(short, long)]
+    quiet: bool,
     /// Remove instances of services that the file does not have
     #[arg(long)]
     remove_orphans: bool,
@@ -98,19 +109,48 @@ const EXAMPLES: &str = "Examples:
   isola compose run --no-deps -e DEBUG=1 worker ./migrate
   echo 'select 1' | isola compose run --rm -T db psql -h db";
 
+/// Runs hooks beside what was started. What ends before them ends them, too.
+fn run_after(engine: &Engine, instance: &Instance, hooks: &[Hook]) -> isola_runtime::Result<()> {
+    if hooks.is_empty() {
+        return Ok(());
+    }
+    let id = &instance.record.id;
+    let run = engine
+        .find(id)
+        .and_then(|now| post_start(engine, &now, hooks));
+    match engine.find(id) {
+        Ok(now) if now.status.state.is_live() => run,
+        _ => Ok(()),
+    }
+}
+
+/// A line that a shell would part.
+#[derive(Clone, Debug)]
+struct Words(Vec<String>);
+
+impl std::str::FromStr for Words {
+    type Err = String;
+
+    fn from_str(line: &str) -> std::result::Result<Words, String> {
+        let words = words_of(line).map_err(|quote| format!("the quote {quote} is never closed"));
+        words.map(Words)
+    }
+}
+
 pub(super) fn run(args: &Args, project: &ProjectArgs, context: &Context) -> Result<Exit> {
     let service = &args.words[0];
     let scope = Scope::of_file(project, std::slice::from_ref(service), context)?;
     let (model, file) = scope.file()?;
     let store = store(context.engine()?, &scope.name);
-    let wanted = args.adjust(wanted(model, file, service, 1, &store)?);
+    let variables = args.variables(&model.environment)?;
+    let wanted = args.adjust(wanted(model, file, service, 1, &store)?, &variables);
     terminal::require(wanted.options.tty && !args.detach, false)?;
     let only = |name: &str| !args.no_deps || name == service;
     let getting = Getting {
         pull: args.pull.as_deref(),
-        quiet_pull: args.quiet_pull,
+        quiet_pull: args.quiet_pull || args.quiet,
         build: args.build.then_some(true),
-        quiet_build: args.quiet_build,
+        quiet_build: args.quiet_build || args.quiet,
         dry: false,
     };
     let images = getting::images(context, &scope, &only, &getting)?;
@@ -131,12 +171,14 @@ pub(super) fn run(args: &Args, project: &ProjectArgs, context: &Context) -> Resu
         &teller,
         |world| one_off(world, service, wanted, &name),
     )??;
-    args.start(&instance, context)
+    let hooks = file.services.get(service);
+    let hooks = hooks.map_or(&[][..], |service| &service.post_start);
+    args.start(&instance, hooks, context)
 }
 
 impl Args {
     /// The service's instance as this command wants it.
-    fn adjust(&self, mut wanted: Wanted) -> Wanted {
+    fn adjust(&self, mut wanted: Wanted, variables: &[String]) -> Wanted {
         let (publish, networks) = (
             wanted.options.publish.clone(),
             wanted.options.network.clone(),
@@ -149,14 +191,15 @@ impl Args {
         if self.use_aliases {
             options.network = networks;
         }
-        if let Some(program) = &self.entrypoint {
-            options.entrypoint = Some(vec![program.clone()]);
+        if let Some(Words(program)) = &self.entrypoint {
+            options.entrypoint = Some(program.clone());
             options.args.clear();
         }
         if self.words.len() > 1 {
             options.args = self.words[1..].to_vec();
             wanted.no_command = false;
         }
+        options.env.extend(variables.iter().cloned());
         options.env.extend(self.env.iter().cloned());
         options.label.extend(self.label.iter().cloned());
         options.volume.extend(self.volume.iter().cloned());
@@ -168,8 +211,27 @@ impl Args {
         options.rm = self.rm;
         options.interactive = self.interactive && !self.detach;
         let terminal = terminal::is_input() && std::io::stdout().is_terminal();
-        options.tty = terminal && !self.no_tty && !self.detach;
+        let refused = self.no_tty || self.tty == Some(false) || self.detach;
+        options.tty = terminal && !refused;
         wanted
+    }
+
+    /// Those of `--env-from-file`.
+    fn variables(&self, outer: &BTreeMap<String, String>) -> Result<Vec<String>> {
+        let mut all = Vec::new();
+        for path in &self.env_from_file {
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| Failure::system(format!("read {path}"), error))?;
+            let read = variables_of(&text, &|name| outer.get(name).cloned());
+            let read = read.map_err(|(line, why)| {
+                Failure::new(Code::Invalid, format!("{path}:{line}: {why}"))
+            })?;
+            all.extend(
+                read.into_iter()
+                    .map(|(name, value)| format!("{name}={value}")),
+            );
+        }
+        Ok(all)
     }
 
     /// Starts what the service depends on and waits for it.
@@ -203,11 +265,15 @@ impl Args {
         // Its own networks and volumes may be used by it alone.
         let present = scope.present(context)?;
         plan.add_resources_of(project, name, &present);
-        work::carry_out(context, scope, &plan, images, &How::default())?;
-        work::carry_out(context, scope, &needs, images, &How::default())
+        let how = How {
+            quiet: self.quiet,
+            ..How::default()
+        };
+        work::carry_out(context, scope, &plan, images, &how)?;
+        work::carry_out(context, scope, &needs, images, &how)
     }
 
-    fn start(&self, instance: &Instance, context: &Context) -> Result<Exit> {
+    fn start(&self, instance: &Instance, hooks: &[Hook], context: &Context) -> Result<Exit> {
         let engine = context.engine()?;
         let workload = &instance.record.workload;
         let launch = Launch {
@@ -224,6 +290,7 @@ impl Args {
         })?;
         context.notices(&control);
         if self.detach {
+            post_start(engine, &engine.find(&instance.record.id)?, hooks)?;
             print_line(&instance.record.id)?;
             return Ok(Exit::OK);
         }
@@ -237,6 +304,13 @@ impl Args {
             detach_keys: context.detach_keys(None)?,
             name: instance.record.name.clone(),
         };
-        session.run(&mut control).map(|end| end.exit())
+        std::thread::scope(|threads| {
+            let after = threads.spawn(|| run_after(engine, instance, hooks));
+            let ended = session.run(&mut control).map(|end| end.exit());
+            if let Ok(Err(error)) = after.join() {
+                eprintln!("warning: {}", clean(&error.message));
+            }
+            ended
+        })
     }
 }

@@ -12,7 +12,7 @@ pub(super) struct Args {
     /// The number alone
     #[arg(long)]
     short: bool,
-    /// json, or a template such as '{{.Version}}'
+    /// pretty, json, or a template such as '{{.Version}}'
     #[arg(short, long)]
     format: Option<String>,
 }
@@ -28,8 +28,14 @@ pub(super) fn run(args: &Args) -> Result<Exit> {
         print_line(version)?;
         return Ok(Exit::OK);
     }
-    let format = Format::parse(args.format.as_deref())?;
+    let format = args.format.as_deref().filter(|format| *format != "pretty");
+    let format = Format::parse(format)?;
     let text = || format!("isola compose version {version}\n");
+    // As Compose writes it; its templates have names that begin with capitals.
+    if format.is_json() {
+        print_line(&json!({ "version": version }).to_string())?;
+        return Ok(Exit::OK);
+    }
     format.print_value(&json!({ "Version": version }), text)?;
     Ok(Exit::OK)
 }
