@@ -6,4 +6,4 @@ mod files;
 mod rules;
 
 pub(crate) use files::{Files, Stopper};
-pub(crate) use rules::{Action, Asked, Batch, Rules};
+pub(crate) use rules::{Asked, Batch, Rules};

@@ -143,12 +143,6 @@ impl Rules {
         })
     }
 
-    /// Services with a rule of this kind.
-    pub(crate) fn services_with(&self, action: Action) -> BTreeSet<&str> {
-        let of = self.all.iter().filter(|rule| rule.action == action);
-        of.map(|rule| rule.service.as_str()).collect()
-    }
-
     /// What is to be done about paths that have changed; `initial` are all files that
     /// there are when it begins.
     pub(crate) fn batch<'a>(
@@ -408,9 +402,5 @@ mod tests {
         assert!(!batch["web"].restart, "*.conf alone");
         let start = &rules.batch(&paths, true)["web"];
         assert!(start.copy.len() == 1 && !start.restart && !start.rebuild);
-        assert_eq!(
-            rules.services_with(Action::Rebuild),
-            BTreeSet::from(["web"])
-        );
     }
 }

@@ -9,6 +9,7 @@ use super::Stack;
 behaviours![
     Every files_are_synced_and_removed,
     Every services_are_restarted_and_commands_run,
+    Every images_are_rebuilt,
     Container up_watches_too_and_shows_new_output,
     Once rules_that_make_no_sense_are_refused,
 ];
@@ -172,6 +173,49 @@ fn services_are_restarted_and_commands_run(env: &Env) {
     });
     assert!(read(env, "proj-aa-1", "/app/c.again").contains("No such file"));
     end(watch);
+    stack.down();
+}
+
+fn images_are_rebuilt(env: &Env) {
+    let text = "
+services:
+  web:
+    build: ./src
+    init: true
+    scale: 2
+    develop:
+      watch: [{path: src, action: rebuild}]
+";
+    let stack = Stack::new(env, text);
+    let word = |word: &str| stack.put("src/word", word);
+    stack.put(
+        "src/Dockerfile",
+        "FROM box\nCOPY word /word\nCMD [\"sleep\", \"1000\"]\n",
+    );
+    word("one");
+    stack.run(&["up", "-d", "--scale", "web=1"]).ok();
+    assert_eq!(read(env, "proj-web-1", "/word"), "one");
+    let mut watch = begin(&stack, &["watch", "--no-up"]);
+    word("two");
+    watch.expect_error("Rebuilding web");
+    until("it runs the new image", || {
+        read(env, "proj-web-1", "/word") == "two"
+    });
+    let dangling = || {
+        let words = ["images", "-q", "--filter", "dangling=true"];
+        env.isola(words).ok().stdout
+    };
+    until("the old image goes", || dangling().is_empty());
+    assert_eq!(stack.states().len(), 1, "as many as there were");
+    end(watch);
+    let mut watch = begin(&stack, &["watch", "--no-up", "--no-prune"]);
+    word("three");
+    watch.expect_error("Rebuilding web");
+    until("it runs the third", || {
+        read(env, "proj-web-1", "/word") == "three"
+    });
+    end(watch);
+    assert!(!dangling().is_empty(), "it is kept");
     stack.down();
 }
 

@@ -11,7 +11,7 @@ use super::ProjectArgs;
 use super::follow::{Abort, Follow, Look};
 use super::getting::{self, Getting};
 use super::scope::Scope;
-use super::watching;
+use super::watching::{self, Rebuilds};
 use super::work::{self, How, Images};
 use crate::confirm::confirm;
 use crate::context::Context;
@@ -163,9 +163,15 @@ pub(super) fn run(args: &Args, project: &ProjectArgs, context: &Context) -> Resu
         return Ok(Exit::OK);
     }
     match &rules {
-        Some(rules) => watching::beside(&scope, rules, context, || {
-            args.attach_to(&scope, began, &how, context)
-        }),
+        Some(rules) => {
+            let rebuilds = Rebuilds {
+                quiet: args.make.quiet_build,
+                prune: true,
+            };
+            watching::beside(&scope, rules, rebuilds, context, || {
+                args.attach_to(&scope, began, &how, context)
+            })
+        }
         None => args.attach_to(&scope, began, &how, context),
     }
 }
@@ -211,6 +217,20 @@ impl MakeArgs {
             yes: false,
             dry_run: false,
             services,
+        }
+    }
+
+    /// For `watch`: the service's image and its instances, and nothing else. As many
+    /// as there are stay; if there are none, the file says how many.
+    pub(super) fn rebuilding(service: &str, number: usize, quiet: bool) -> MakeArgs {
+        let scale = match number {
+            0 => Vec::new(),
+            number => vec![format!("{service}={number}")],
+        };
+        MakeArgs {
+            build: true,
+            quiet_build: quiet,
+            ..MakeArgs::scaling(vec![service.to_owned()], scale, true)
         }
     }
 

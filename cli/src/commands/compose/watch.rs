@@ -7,7 +7,7 @@ use isola_init::stream::PollSet;
 
 use super::ProjectArgs;
 use super::up::MakeArgs;
-use super::watching::{self, Watching};
+use super::watching::{self, Rebuilds, Watching};
 use super::work::{self, How};
 use crate::context::Context;
 use crate::error::{Exit, Failure, Result};
@@ -42,6 +42,10 @@ pub(super) fn run(args: &Args, project: &ProjectArgs, context: &Context) -> Resu
     let make = MakeArgs::scaling(args.services.clone(), Vec::new(), false);
     let scope = make.scope(project, context)?;
     let rules = watching::rules(&scope)?;
+    let rebuilds = Rebuilds {
+        quiet: args.quiet,
+        prune: args.prune || !args.no_prune,
+    };
     if !args.no_up {
         let ready = make.prepare(&scope, false, false, context)?;
         let how = How {
@@ -59,7 +63,7 @@ pub(super) fn run(args: &Args, project: &ProjectArgs, context: &Context) -> Resu
         let (scope, rules, other) = (&scope, &rules, other);
         let watching = threads.spawn(move || {
             let _over = over;
-            let watching = Watching::begin(scope, rules, &other)?;
+            let watching = Watching::begin(scope, rules, rebuilds, &other)?;
             let _ = send.send(watching.stopper());
             watching.run()
         });

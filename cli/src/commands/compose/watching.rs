@@ -4,41 +4,48 @@ use std::path::Path;
 
 use isola_compose::apply;
 use isola_compose::plan::restart;
+use isola_images::ImageId;
 use isola_runtime::engine::Instance;
 
 use super::scope::Scope;
+use super::up::MakeArgs;
 use super::work::{self, How, Images};
 use crate::context::Context;
 use crate::copy::Transfer;
-use crate::error::{Code, Failure, Result};
+use crate::error::Result;
 use crate::output::clean;
 use crate::streams::Signals;
-use crate::watch::{Action, Asked, Batch, Files, Rules, Stopper};
+use crate::watch::{Asked, Batch, Files, Rules, Stopper};
 
 /// A project whose files are watched.
 pub(super) struct Watching<'a> {
     context: &'a Context,
     scope: &'a Scope,
     rules: &'a Rules,
+    rebuilds: Rebuilds,
     files: Files<'a>,
+}
+
+/// How images are made anew.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rebuilds {
+    /// Nothing that builds write is shown.
+    pub(super) quiet: bool,
+    /// The image before goes, if it is left without a name and a user.
+    pub(super) prune: bool,
 }
 
 /// The rules of a scope's services.
 pub(super) fn rules(scope: &Scope) -> Result<Rules> {
     let (_, project) = scope.file()?;
-    let rules = Rules::of(project, &scope.services)?;
-    if let Some(service) = rules.services_with(Action::Rebuild).first() {
-        let message = format!("services.{service}: the action rebuild is not supported yet");
-        return Err(Failure::new(Code::Unsupported, message)
-            .hint("take `sync`, `sync+restart`, `sync+exec` or `restart`"));
-    }
-    Ok(rules)
+    Rules::of(project, &scope.services)
 }
 
 /// Watches beside something else, and until that is done.
 pub(super) fn beside<T>(
     scope: &Scope,
     rules: &Rules,
+    rebuilds: Rebuilds,
     context: &Context,
     act: impl FnOnce() -> Result<T>,
 ) -> Result<T> {
@@ -48,7 +55,7 @@ pub(super) fn beside<T>(
     let (send, stoppers) = std::sync::mpsc::channel();
     std::thread::scope(|threads| {
         threads.spawn(move || {
-            let watched = Watching::begin(scope, rules, &other).and_then(|watching| {
+            let watched = Watching::begin(scope, rules, rebuilds, &other).and_then(|watching| {
                 let _ = send.send(watching.stopper());
                 watching.run()
             });
@@ -70,10 +77,12 @@ impl<'a> Watching<'a> {
     pub(super) fn begin(
         scope: &'a Scope,
         rules: &'a Rules,
+        rebuilds: Rebuilds,
         context: &'a Context,
     ) -> Result<Watching<'a>> {
         Ok(Watching {
             files: Files::watch(rules)?,
+            rebuilds,
             context,
             scope,
             rules,
@@ -107,6 +116,10 @@ impl<'a> Watching<'a> {
     }
 
     fn serve(&self, service: &str, asked: &Asked) -> Result<()> {
+        // What is copied comes after it: new instances have nothing of it.
+        if asked.rebuild {
+            self.rebuild(service, asked.changes)?;
+        }
         if !asked.copy.is_empty() || !asked.remove.is_empty() {
             eprintln!("Syncing {service} after {} changes", asked.changes);
             for instance in self.running(service)? {
@@ -126,6 +139,53 @@ impl<'a> Watching<'a> {
                 &Images::new(),
                 &How::default(),
             )?;
+        }
+        Ok(())
+    }
+
+    /// Builds the service's image, and as many instances of it as there are.
+    fn rebuild(&self, service: &str, changes: usize) -> Result<()> {
+        eprintln!("Rebuilding {service} after {changes} changes");
+        let before = self.image(service)?;
+        let number = self.scope.present(self.context)?.of(service).count();
+        let make = MakeArgs::rebuilding(service, number, self.rebuilds.quiet);
+        let ready = make.prepare(self.scope, false, false, self.context)?;
+        let how = How {
+            quiet: self.rebuilds.quiet,
+            ..make.how()
+        };
+        work::carry_out(self.context, self.scope, &ready.plan, &ready.images, &how)?;
+        drop(ready);
+        match before.filter(|_| self.rebuilds.prune) {
+            Some(before) => self.remove_if_unnamed(before),
+            None => Ok(()),
+        }
+    }
+
+    fn image(&self, service: &str) -> Result<Option<ImageId>> {
+        let (_, project) = self.scope.file()?;
+        let Some(of) = project.services.get(service) else {
+            return Ok(None);
+        };
+        let name = isola_compose::image(project, service, of);
+        match self.context.store()?.resolve(&name) {
+            Ok(found) => Ok(Some(found.id)),
+            Err(isola_images::Error::NotFound(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn remove_if_unnamed(&self, image: ImageId) -> Result<()> {
+        let store = self.context.store()?;
+        let images = store.list()?;
+        let unnamed = |it: &isola_images::Summary| it.id == image && it.references.is_empty();
+        if images.iter().any(unnamed) {
+            let removed = store.remove(&image.to_string(), false, &self.context.image_users());
+            match removed {
+                // Others run it.
+                Err(isola_images::Error::InUse { .. }) => {}
+                other => drop(other?),
+            }
         }
         Ok(())
     }
