@@ -252,7 +252,8 @@ fn events_are_followed(env: &Env) {
         all.seen().contains("destroy")
     });
     env.run(&["--name", "aa"], &["true"]).ok();
-    all.expect("start aa\ndie aa\n");
+    all.expect("start aa\n");
+    all.expect("die aa\n");
     some.expect("before\naa\n");
     all.signal(2);
     assert!(

@@ -50,7 +50,7 @@ pub(crate) fn follow(
         let left = until.map(|until| Timestamp::now().duration_until(until));
         let over = left.is_some_and(|left| !left.is_positive());
         watch.clear();
-        while let Some(event) = reader.next().map_err(failed)? {
+        while let Some(event) = reader.next_event().map_err(failed)? {
             let at = time(&event);
             let early = since.is_some_and(|since| at < since);
             let late = until.is_some_and(|until| at > until);

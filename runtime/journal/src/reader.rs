@@ -45,7 +45,7 @@ impl Reader {
     ///
     /// # Errors
     /// A file can't be read.
-    pub fn next(&mut self) -> io::Result<Option<Event>> {
+    pub fn next_event(&mut self) -> io::Result<Option<Event>> {
         loop {
             for open in &mut self.files {
                 if let Some(event) = open.next()? {
@@ -166,7 +166,7 @@ mod tests {
     }
 
     fn rest(reader: &mut Reader) -> Vec<String> {
-        let all = std::iter::from_fn(|| reader.next().unwrap());
+        let all = std::iter::from_fn(|| reader.next_event().unwrap());
         all.map(|event| event.action).collect()
     }
 
@@ -175,11 +175,11 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let journal = Journal::of(root.path());
         let mut reader = Reader::new(&journal);
-        assert_eq!(reader.next().unwrap(), None);
+        assert_eq!(reader.next_event().unwrap(), None);
         let first = event("start");
         journal.tell(&first);
-        assert_eq!(reader.next().unwrap(), Some(first));
-        assert_eq!(reader.next().unwrap(), None);
+        assert_eq!(reader.next_event().unwrap(), Some(first));
+        assert_eq!(reader.next_event().unwrap(), None);
         journal.tell(&event("die"));
         assert_eq!(rest(&mut reader), ["die"]);
     }

@@ -10,6 +10,13 @@ behaviours![
     Every hooks_come_with_every_start_and_stop,
 ];
 
+/// What hooks have written into the volume `data`.
+fn written(env: &Env) -> String {
+    env.run(&["-v", "proj_data:/data"], &["cat", "/data/x"])
+        .ok()
+        .stdout
+}
+
 fn hooks_run_as_they_say(env: &Env) {
     let says = |name: &str| {
         format!(
@@ -49,8 +56,7 @@ volumes:
     let stack = Stack::new(env, &text);
     stack.run(&["up", "-d"]).ok();
     stack.run(&["stop", "-t", "1"]).ok();
-    let words = ["run", "--rm", "-T", "--no-deps", "aa", "cat", "/data/x"];
-    let read = stack.run(&words).ok().stdout;
+    let read = written(env);
     let lines: Vec<Vec<&str>> = read.lines().map(|line| line.split(' ').collect()).collect();
     assert_eq!(lines.len(), 6, "{read}");
     for (at, name) in [(0, "start"), (3, "stop")] {
@@ -121,16 +127,7 @@ volumes:
         stack.states().contains(&"proj-aa-1 exited".to_owned()),
         "it is stopped all the same"
     );
-    let words = [
-        "run",
-        "--rm",
-        "-T",
-        "--no-deps",
-        "--entrypoint",
-        "cat /data/x",
-        "aa",
-    ];
-    assert_eq!(stack.run(&words).ok().stdout, "one\ntwo\n");
+    assert_eq!(written(env), "one\ntwo\n");
     stack.down();
 }
 
@@ -155,12 +152,14 @@ volumes:
     env.isola(["wait", "proj-aa-1"]).ok();
     stack.run(&["start"]).ok();
     stack.run(&["down", "-t", "1"]).ok();
-    let words = ["run", "--rm", "-T", "aa", "cat", "/data/x"];
     let expected = "start\nstop\nstart\nstop\nstart\nstart\nstop\n";
+    assert_eq!(written(env), expected, "none before a kill");
+    let run = ["run", "-d", "--name", "once", "aa"];
+    stack.run(&run).ok();
     assert_eq!(
-        stack.run(&words).ok().stdout,
-        expected,
-        "none before a kill"
+        written(env),
+        format!("{expected}start\n"),
+        "with one-off ones, too"
     );
     stack.down();
 }

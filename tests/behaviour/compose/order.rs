@@ -211,8 +211,7 @@ volumes:
     stack.run(&["up", "-d"]).ok();
     stack.run(&["stop", "-t", "1"]).ok();
     let read = || {
-        stack
-            .run(&["run", "--rm", "-T", "--no-deps", "aa", "cat", "/data/x"])
+        env.run(&["-v", "proj_data:/data"], &["cat", "/data/x"])
             .ok()
             .stdout
     };

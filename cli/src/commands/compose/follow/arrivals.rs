@@ -40,7 +40,7 @@ impl<'a> Arrivals<'a> {
         let mut ids = Vec::new();
         while let Some(event) = self
             .reader
-            .next()
+            .next_event()
             .map_err(|error| Failure::system("read what has happened", error))?
         {
             if event.subject == Subject::Container
