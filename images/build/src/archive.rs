@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::{self, BufReader, Cursor, Read};
 
 use isola_images::making::LayerWriter;
-use isola_images::{EntryKind, NewEntry, TarEntry, TarReader};
+use isola_images::{EntryKind, NewEntry, TarEntry, TarReader, head, is_packed, is_tar, unpacked};
 
 use crate::changes::Data;
 use crate::copy::{Plan, check_name, clamp, clean, join};
@@ -12,22 +12,20 @@ use crate::error::{Error, Kind, Result};
 use crate::key::Key;
 use crate::tree::{Node, Tree, shown};
 
-/// Bytes that tell an archive from other files: up to the magic of a tar header.
-const HEAD: u64 = 512;
 /// Largest file with holes that an archive may have, in bytes.
 const LARGEST_SPARSE: u64 = 64 << 30;
 
 /// Where an archive is.
 pub(crate) enum Origin<'a> {
     Node(&'a Tree, Node),
-    Bytes(Vec<u8>),
+    Bytes(&'a [u8]),
 }
 
 impl Origin<'_> {
     fn open(&self) -> Result<Box<dyn Read + '_>> {
         match self {
             Origin::Node(tree, node) => tree.read(node),
-            Origin::Bytes(bytes) => Ok(Box::new(&bytes[..])),
+            Origin::Bytes(bytes) => Ok(Box::new(*bytes)),
         }
     }
 
@@ -44,71 +42,17 @@ impl Origin<'_> {
     }
 }
 
-/// How a file begins.
-enum Packed {
-    No,
-    Gzip,
-    Zstd,
-    Xz,
-    Bzip2,
-}
-
-fn packed(head: &[u8]) -> Packed {
-    match head {
-        [0x1f, 0x8b, ..] => Packed::Gzip,
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => Packed::Zstd,
-        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Packed::Xz,
-        [b'B', b'Z', b'h', b'1'..=b'9', ..] => Packed::Bzip2,
-        _ => Packed::No,
-    }
-}
-
-fn is_tar(head: &[u8]) -> bool {
-    head.len() as u64 >= HEAD && &head[257..262] == b"ustar"
-}
-
-fn head(reader: &mut dyn Read) -> io::Result<Vec<u8>> {
-    let mut head = Vec::new();
-    reader.take(HEAD).read_to_end(&mut head)?;
-    Ok(head)
-}
-
 /// Whether a file is a tar archive, compressed or not, as its content tells.
 pub(crate) fn is_archive(tree: &Tree, node: &Node) -> Result<bool> {
     let read = |error: io::Error| Error::io(format!("read {}", shown(&node.path)), error);
     let mut file = tree.read(node)?;
     let start = head(&mut file).map_err(read)?;
-    if is_tar(&start) {
-        return Ok(true);
-    }
-    if matches!(packed(&start), Packed::No) {
-        return Ok(false);
+    if is_tar(&start) || !is_packed(&start) {
+        return Ok(is_tar(&start));
     }
     // What can't be taken apart is a file like others.
-    let whole = Cursor::new(start).chain(file);
-    let Ok(mut inside) = decode(whole, "") else {
-        return Ok(true);
-    };
-    Ok(head(&mut inside).is_ok_and(|head| is_tar(&head)))
-}
-
-/// The tar stream in a compressed one.
-fn decode<'a>(mut reader: impl Read + 'a, what: &str) -> Result<Box<dyn Read + 'a>> {
-    let failed = |error: io::Error| Error::io(format!("unpack {what}"), error);
-    let start = head(&mut reader).map_err(failed)?;
-    let kind = packed(&start);
-    let whole = BufReader::with_capacity(256 << 10, Cursor::new(start).chain(reader));
-    Ok(match kind {
-        Packed::No => Box::new(whole),
-        Packed::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(whole)),
-        Packed::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(whole).map_err(failed)?),
-        Packed::Xz => Box::new(lzma_rust2::XzReader::new(whole, true)),
-        Packed::Bzip2 => {
-            let message =
-                format!("{what} is compressed with bzip2; gzip, zstd and xz can be unpacked");
-            return Err(Error::new(Kind::Unsupported, message));
-        }
-    })
+    let inside = unpacked(Cursor::new(start).chain(file)).and_then(|mut inside| head(&mut inside));
+    Ok(inside.is_ok_and(|head| is_tar(&head)))
 }
 
 /// Unpacks an archive into the folder `to` of the layer.
@@ -120,7 +64,8 @@ pub(crate) fn unpack(
     tar: &mut LayerWriter<'_>,
 ) -> Result<()> {
     let name = origin.name();
-    let stream = decode(origin.open()?, &name)?;
+    let stream =
+        unpacked(origin.open()?).map_err(|error| Error::io(format!("unpack {name}"), error))?;
     let mut reader = TarReader::new(BufReader::with_capacity(256 << 10, stream), name.clone());
     let mut written: BTreeSet<Vec<u8>> = BTreeSet::new();
     while let Some(entry) = reader.next_entry()? {

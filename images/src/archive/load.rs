@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::layer::Compression;
 use crate::layer::compress::{BUFFER, Decoder};
 use crate::layer::header::Header;
+use crate::layer::packed::as_layer;
 use crate::layer::tar::{EntryKind, TarReader};
 use crate::reference::Reference;
 use crate::store::Store;
@@ -58,7 +59,8 @@ pub struct Loaded {
 
 impl Store {
     /// Adds the images of an archive: an OCI image layout or what `docker save`
-    /// writes, now or in older versions, plain or compressed by gzip or zstd.
+    /// writes, now or in older versions, plain or compressed by gzip, Zstandard, xz or
+    /// bzip2.
     /// Either all of its images are added or none.
     pub fn load(
         &self,
@@ -99,6 +101,10 @@ impl Store {
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Contents> {
         std::thread::scope(|scope| {
+            let archive = as_layer(archive).map_err(|source| Error::Read {
+                what: "the archive".into(),
+                source,
+            })?;
             let decoder = Decoder::new(archive, "the archive")?;
             let mut tar = TarReader::new(BufReader::with_capacity(BUFFER, decoder), "the archive");
             let mut reading = Reading {

@@ -17,6 +17,7 @@ use crate::digest::{Digest, ImageId};
 use crate::error::{Error, Result};
 use crate::layer::build::Built;
 use crate::layer::compress::{BUFFER, read_full};
+use crate::layer::packed::as_layer;
 use crate::reference::Reference;
 use crate::store::Store;
 use crate::store::index::{Entry, MANIFEST_TYPE};
@@ -24,7 +25,7 @@ use crate::store::ingest::{Blob, BlobSink};
 
 /// Where a root file system comes from.
 pub enum ImportSource<'a> {
-    /// A tar stream, plain or compressed by gzip or zstd.
+    /// A tar stream, plain or compressed by gzip, Zstandard, xz or bzip2.
     Tar(&'a mut dyn Read),
     /// A folder. Other file systems mounted in it are left out, sockets too.
     Directory(&'a Path),
@@ -173,13 +174,14 @@ impl About<'_> {
 }
 
 pub(crate) fn copy(reader: &mut dyn Read, sink: &mut BlobSink) -> Result<()> {
-    let mut reader = reader;
+    let failed = |source| Error::Read {
+        what: "the archive".into(),
+        source,
+    };
+    let mut reader = as_layer(reader).map_err(failed)?;
     let mut buffer = vec![0; BUFFER];
     loop {
-        let n = read_full(&mut reader, &mut buffer).map_err(|source| Error::Read {
-            what: "the archive".into(),
-            source,
-        })?;
+        let n = read_full(&mut reader, &mut buffer).map_err(failed)?;
         // A refused layer ends the copy too: the stream may have no end.
         if n == 0 || sink.is_abandoned() {
             return Ok(());

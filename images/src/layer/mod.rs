@@ -4,6 +4,7 @@ pub(crate) mod apply;
 pub(crate) mod build;
 pub(crate) mod compress;
 pub(crate) mod header;
+pub(crate) mod packed;
 mod path;
 mod pax;
 mod sparse;
