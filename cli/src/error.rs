@@ -190,7 +190,9 @@ impl From<isola_images::Error> for Failure {
         use isola_images::Error;
         let code = match root(&error) {
             Error::NotFound(_) | Error::DemoNotMade | Error::NotOnRegistry { .. } => Code::NoImage,
-            Error::Unreachable { .. } | Error::RegistryRefused { .. } => Code::Registry,
+            Error::Unreachable { .. } | Error::RegistryRefused { .. } | Error::Download { .. } => {
+                Code::Registry
+            }
             Error::RegistryProtocol { .. } | Error::RegistryDigest { .. } => Code::Registry,
             Error::Denied { .. } | Error::Credentials(_) => Code::Denied,
             Error::InUse { .. } | Error::SeveralNames { .. } => Code::ImageInUse,

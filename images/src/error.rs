@@ -197,6 +197,14 @@ pub enum Error {
         /// Status and, where it gave one, its reason.
         reason: String,
     },
+    /// An address could not be downloaded.
+    #[error("cannot download {address}: {reason}")]
+    Download {
+        /// The address.
+        address: String,
+        /// The server's status, or why there is none.
+        reason: String,
+    },
     /// A registry does not let this user do it.
     #[error("the registry {host} denied access to {what}{}", because(reason))]
     Denied {

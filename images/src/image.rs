@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::digest::{Digest, ImageId};
 use crate::error::{Error, Result};
 use crate::reference::Reference;
+use crate::registry::Platform;
 
 /// An image that is in the store, ready to be mounted.
 #[derive(Clone, Debug)]
@@ -198,6 +199,13 @@ impl Image {
     /// Whether its programs can run on this machine's kernel and processor.
     pub fn is_native(&self) -> bool {
         is_native(self.config.os(), self.config.architecture())
+    }
+
+    /// What it is for.
+    pub fn platform(&self) -> Platform {
+        let (os, architecture) = (self.config.os(), self.config.architecture());
+        let variant = self.config.variant().as_deref();
+        Platform::new(&os.to_string(), &architecture.to_string(), variant)
     }
 
     /// Refuses an image for another kind of machine.

@@ -46,6 +46,7 @@ pub use import::{DemoProgram, ImportSource};
 pub use layer::Compression;
 pub use layer::build::LayerFormat;
 pub use layer::header::Segment;
+pub use layer::packed::{head, is_packed, is_tar, unpacked};
 pub use layer::tar::{Entry as TarEntry, EntryKind, TarReader};
 pub use layer::write::{NewEntry, TarWriter};
 pub use limits::Limits;

@@ -306,7 +306,8 @@ fn results_go_where_they_are_wanted(env: &Env) {
         &["--build-context", &extra, "-o", &spec],
     )
     .ok();
-    env.isola(["rmi", "sent:1"]).ok();
+    // The archive has it, and nothing else.
+    env.isola(["rmi", "sent:1"]).fails(1, "sent:1");
     env.isola(["load", "-i", file.to_str().unwrap()]).ok();
     assert!(!id(env, "sent:1").is_empty());
     let ids = env.files().join("id");

@@ -5,7 +5,6 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use isola_build::dockerfile::Network;
-use isola_build::{Context as BuildContext, Ignore, Tree};
 use isola_runtime::workload::Options as Limits;
 
 use super::inputs::read_secret;
@@ -31,6 +30,7 @@ impl Request {
         Ok(Request {
             context: args.context.clone(),
             dockerfile: args.file.clone().map_or(Source::Usual, Source::File),
+            platform: super::platform(args.platform.as_deref())?,
             target: args.target.clone(),
             args: pairs("--build-arg", &args.build_arg, &environment)?,
             contexts,
@@ -79,21 +79,15 @@ pub(crate) fn pairs(
     Ok(pairs)
 }
 
-fn named_context(text: &str) -> Result<(String, BuildContext)> {
-    let wrong = |why: &str| Failure::new(Code::Invalid, format!("--build-context {text:?}: {why}"));
-    let (name, source) = text
+fn named_context(text: &str) -> Result<(String, String)> {
+    let both = text
         .split_once('=')
-        .filter(|(name, source)| !name.is_empty() && !source.is_empty())
-        .ok_or_else(|| wrong("not of the form NAME=SOURCE"))?;
-    if let Some(image) = source.strip_prefix("docker-image://") {
-        return Ok((name.to_owned(), BuildContext::Image(image.to_owned())));
-    }
-    if source.contains("://") {
-        return Err(wrong("a source is a folder or docker-image://IMAGE"));
-    }
-    let tree = Tree::host(Path::new(source), Ignore::default())
-        .map_err(|error| super::failure(error, true))?;
-    Ok((name.to_owned(), BuildContext::Tree(tree)))
+        .filter(|(name, source)| !name.is_empty() && !source.is_empty());
+    let (name, source) = both.ok_or_else(|| {
+        let message = format!("--build-context {text:?}: not of the form NAME=SOURCE");
+        Failure::new(Code::Invalid, message)
+    })?;
+    Ok((name.to_owned(), source.to_owned()))
 }
 
 /// `id=NAME,src=FILE`, `id=NAME,env=VARIABLE`, or `id=NAME` for a variable of that name.

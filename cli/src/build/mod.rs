@@ -2,6 +2,8 @@
 //! what stacks build.
 
 mod flags;
+mod found;
+mod git;
 mod images;
 mod inputs;
 mod output;
@@ -22,15 +24,17 @@ pub(crate) use output::Output;
 pub(crate) use progress::Shown;
 pub(crate) use request::{Request, Source};
 
-/// Refuses what this host can't build for.
-pub(crate) fn check_platform(platform: Option<&str>) -> Result<()> {
-    let native = Platform::native();
-    match platform.map(str::parse::<Platform>).transpose()? {
-        Some(wanted) if !native.serves(&wanted) => Err(Failure::new(
-            Code::Unsupported,
-            format!("--platform {wanted}: this host builds for {native} only"),
-        )),
-        _ => Ok(()),
+/// What the image is for: the flag, or this machine.
+pub(crate) fn platform(flag: Option<&str>) -> Result<Platform> {
+    match flag {
+        Some(list) if list.contains(',') => {
+            let message =
+                format!("--platform {list}: an image is built for one platform at a time");
+            let hint = "build each under a name of its own";
+            Err(Failure::new(Code::Unsupported, message).hint(hint))
+        }
+        Some(text) => Ok(text.parse()?),
+        None => Ok(Platform::native()),
     }
 }
 

@@ -137,14 +137,13 @@ impl Output {
                 Ok(None)
             }
             Kind::Archive(path) => {
-                // It is in the store for as long as it takes.
-                let id = add(&self.names)?;
-                let words: Vec<String> = match self.names.is_empty() {
-                    true => vec![id.to_string()],
-                    false => self.names.iter().map(ToString::to_string).collect(),
-                };
-                stream(path, |out| Ok(store.save(&words, None, out)?))?;
-                Ok(Some(id))
+                let mut id = None;
+                stream(path, |out| {
+                    let names = &self.names;
+                    id = Some(store.save_made_image(&built.config, &blobs, names, out)?);
+                    Ok(())
+                })?;
+                Ok(id)
             }
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use isola_build::dockerfile::Network;
-use isola_build::{Built, Context as BuildContext, Error, Event, Job, Kind, Runner, Said, Take};
+use isola_build::{Built, Error, Event, Job, Kind, Runner, Said, Take};
 use isola_images::Store;
 use isola_images::registry::Platform;
 use isola_runtime::build::Steps;
@@ -18,14 +18,16 @@ use crate::error::Result;
 
 /// A build.
 pub(crate) struct Request {
-    /// Folder with the files to copy from, or `-`.
+    /// Files to copy from: a folder, an address, or `-`.
     pub(crate) context: String,
     pub(crate) dockerfile: Source,
+    /// What the image is for.
+    pub(crate) platform: Platform,
     /// The stage; the last one.
     pub(crate) target: Option<String>,
     pub(crate) args: BTreeMap<String, String>,
-    /// Further contexts, by name.
-    pub(crate) contexts: BTreeMap<String, BuildContext>,
+    /// Further contexts by name: folders, addresses, `docker-image://IMAGE`.
+    pub(crate) contexts: BTreeMap<String, String>,
     pub(crate) labels: BTreeMap<String, String>,
     /// Contents by name.
     pub(crate) secrets: BTreeMap<String, Vec<u8>>,
@@ -70,7 +72,8 @@ impl Request {
         let mut limits = self.limits.clone();
         settings.fill(&mut limits, &context.environment());
         let walls = self.walls.clone();
-        let images = BuildImages::new(context, store, self.pull, self.quiet)?;
+        let agent = self.ssh.get("default").cloned();
+        let images = BuildImages::new(context, store, self.pull, self.quiet, agent)?;
         let inputs = Inputs::read(self, context, store)?;
         let steps = Until {
             steps: Steps::new(context.engine()?, settings, &walls, limits),
@@ -82,7 +85,7 @@ impl Request {
             &inputs.options,
             &images,
             &steps,
-            (&native.os, &native.architecture),
+            &native,
             &|event: &Event<'_>| shown.tell(event),
         );
         drop(steps);
@@ -98,6 +101,10 @@ struct Until<'a> {
 }
 
 impl Runner for Until<'_> {
+    fn check(&self, hosts: &[String], shm_size: Option<&str>) -> isola_build::Result<()> {
+        self.steps.check(hosts, shm_size)
+    }
+
     fn run(
         &self,
         job: &Job<'_>,

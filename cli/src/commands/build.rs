@@ -25,7 +25,7 @@ pub(crate) struct Args {
     /// Value of an ARG: NAME=VALUE, or NAME to pass the user's own on
     #[arg(long, value_name = "ARG")]
     pub(crate) build_arg: Vec<String>,
-    /// Further files or images: NAME=FOLDER or NAME=docker-image://IMAGE
+    /// Further files or images: NAME=docker-image://IMAGE, or what CONTEXT can be
     #[arg(long, value_name = "NAME=SOURCE")]
     pub(crate) build_context: Vec<String>,
     /// Label KEY=VALUE
@@ -57,6 +57,12 @@ pub(crate) struct Args {
     /// type=image|local|tar|oci|docker|registry,dest=PATH,name=NAME
     #[arg(short, long, value_name = "OUTPUT")]
     output: Option<String>,
+    /// Short for --output type=registry
+    #[arg(long, conflicts_with = "output")]
+    push: bool,
+    /// Short for --output type=image, which is what happens anyway
+    #[arg(long, conflicts_with_all = ["output", "push"])]
+    load: bool,
     /// auto, tty, plain, json or quiet
     #[arg(long, value_name = "KIND", default_value = "auto", value_parser = Way::WORDS)]
     progress: String,
@@ -66,9 +72,9 @@ pub(crate) struct Args {
     /// Write the image's id to this file
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     iidfile: Option<std::path::PathBuf>,
-    /// Platform of the image; foreign ones are refused
+    /// Platform of the image; steps of a foreign one copy, but can't run programs
     #[arg(long, value_name = "OS/ARCH")]
-    platform: Option<String>,
+    pub(crate) platform: Option<String>,
     /// Wall of steps: container, vm, emulated; with commas, the first that works
     #[arg(long, value_name = "WALL")]
     pub(crate) isolation: Option<String>,
@@ -87,8 +93,8 @@ pub(crate) struct Args {
     /// Size of /dev/shm
     #[arg(long, value_name = "SIZE")]
     pub(crate) shm_size: Option<String>,
-    /// Folder with the files to copy from; - for an archive or a Dockerfile from
-    /// standard input
+    /// Files to copy from: a folder, an archive at http(s)://..., a git repository as
+    /// ADDRESS#REF:FOLDER; - for an archive or a Dockerfile from standard input
     #[arg(value_name = "CONTEXT", value_hint = clap::ValueHint::DirPath)]
     pub(crate) context: String,
 }
@@ -97,7 +103,8 @@ const EXAMPLES: &str = "Examples:
   isola build -t app .
   isola build --isolation vm,emulated -t app:1 -t app:latest .
   SOURCE_DATE_EPOCH=0 isola build --secret id=key,src=key.pem --target test .
-  isola build -o ./out - < Dockerfile";
+  isola build -o ./out - < Dockerfile
+  isola build -t app https://example.org/app.git#v1.2:server";
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<Exit> {
     let names = args
@@ -109,8 +116,12 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<Exit> {
         let message = format!("--tag {name}: a new name can't have a digest");
         return Err(Failure::new(Code::Invalid, message));
     }
-    let output = Output::parse(args.output.as_deref(), &names)?;
-    build::check_platform(args.platform.as_deref())?;
+    let short = match (args.push, args.load) {
+        (true, _) => Some("type=registry"),
+        (_, true) => Some("type=image"),
+        _ => args.output.as_deref(),
+    };
+    let output = Output::parse(short, &names)?;
     let request = Request::of_flags(args, context)?;
     let shown = Shown::alone(match args.quiet {
         true => Way::Quiet,

@@ -6,6 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use isola_images::Store;
 use isola_images::making::{Lease, MadeLayer};
+use isola_images::registry::Platform;
 
 use crate::config::ImageConfig;
 use crate::dockerfile::{Dockerfile, parse};
@@ -41,7 +42,8 @@ pub(crate) struct Build<'a> {
     pub(crate) globals: Globals,
     /// Now, or the epoch, in seconds since 1970.
     pub(crate) now: i64,
-    pub(crate) platform: (&'a str, &'a str),
+    /// What programs can be run here.
+    pub(crate) native: &'a Platform,
     steps: AtomicUsize,
     failed: AtomicBool,
     finished: Mutex<Finished>,
@@ -72,10 +74,10 @@ pub fn build(
     options: &Options,
     images: &dyn Images,
     runner: &dyn Runner,
-    platform: (&str, &str),
+    native: &Platform,
     told: Told<'_>,
 ) -> Result<Built> {
-    build_all(store, options, images, runner, platform, told)
+    build_all(store, options, images, runner, native, told)
         .map_err(|error| error.in_file(&options.name))
 }
 
@@ -84,14 +86,14 @@ fn build_all(
     options: &Options,
     images: &dyn Images,
     runner: &dyn Runner,
-    platform: (&str, &str),
+    native: &Platform,
     told: Told<'_>,
 ) -> Result<Built> {
     let file = parse(&options.dockerfile)?;
     let globals = Globals::new(
         &options.args,
         &file.globals,
-        platform,
+        (native, &options.platform),
         options.epoch,
         file.directives.escape,
     )?;
@@ -103,6 +105,7 @@ fn build_all(
         .collect::<Result<Vec<String>>>()?;
     let contexts: BTreeSet<String> = options.contexts.keys().cloned().collect();
     let needed = graph::needed(&file, target, &bases, &contexts);
+    runner.check(&options.hosts, options.shm_size.as_deref())?;
     let lease = store.lease()?;
     let build = Build {
         store,
@@ -116,7 +119,7 @@ fn build_all(
         now: options
             .epoch
             .unwrap_or_else(|| jiff::Timestamp::now().as_second()),
-        platform,
+        native,
         steps: AtomicUsize::new(0),
         failed: AtomicBool::new(false),
         finished: Mutex::default(),

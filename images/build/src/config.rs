@@ -1,10 +1,15 @@
 //! An image's configuration as a build changes it.
 
 use isola_images::making::LayerBlob;
+use isola_images::registry::Platform;
 use isola_images::{Digest, RunConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result};
+
+/// What programs find others with when the image does not say.
+pub(crate) const DEFAULT_PATH: &str =
+    "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// A configuration (OCI image specification, "Image Configuration").
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -13,10 +18,10 @@ pub struct ImageConfig {
     created: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) author: Option<String>,
-    pub(crate) architecture: String,
+    architecture: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     variant: Option<String>,
-    pub(crate) os: String,
+    os: String,
     /// How to run it.
     #[serde(default)]
     pub config: RunConfig,
@@ -47,13 +52,23 @@ struct History {
 }
 
 impl ImageConfig {
-    /// That of nothing, for this machine.
-    pub fn scratch(os: &str, architecture: &str) -> ImageConfig {
+    /// That of nothing: programs are found in the usual folders.
+    pub fn scratch(platform: &Platform) -> ImageConfig {
         ImageConfig {
-            architecture: architecture.to_owned(),
-            os: os.to_owned(),
+            config: RunConfig {
+                env: vec![DEFAULT_PATH.to_owned()],
+                ..RunConfig::default()
+            },
+            architecture: platform.architecture.clone(),
+            variant: platform.variant.clone(),
+            os: platform.os.clone(),
             ..ImageConfig::default()
         }
+    }
+
+    /// What its programs are for.
+    pub fn platform(&self) -> Platform {
+        Platform::new(&self.os, &self.architecture, self.variant.as_deref())
     }
 
     /// Reads one.

@@ -28,7 +28,7 @@ enum Content<'a> {
     /// Folders and such.
     None,
     Link(Vec<u8>),
-    Bytes(Vec<u8>),
+    Bytes(&'a [u8]),
     Node(&'a Tree, Node),
 }
 
@@ -155,7 +155,7 @@ impl<'a> Plan<'a> {
     pub(crate) fn bytes(
         &mut self,
         path: &[u8],
-        bytes: Vec<u8>,
+        bytes: &'a [u8],
         mode: u32,
         mtime: i64,
     ) -> Result<()> {

@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use isola_images::Layer;
 use isola_images::making::{Base, Lease};
+use isola_images::registry::Platform;
 
 use crate::dockerfile::Network;
 use crate::error::Result;
+use crate::git::GitAddress;
 use crate::tree::Tree;
 
 /// A build.
@@ -21,6 +24,8 @@ pub struct Options {
     pub context: Tree,
     /// Further contexts (`--build-context`).
     pub contexts: BTreeMap<String, Context>,
+    /// What the image is for (`--platform`).
+    pub platform: Platform,
     /// The stage to build; the last one.
     pub target: Option<String>,
     /// `--build-arg`.
@@ -62,13 +67,26 @@ pub trait Images: Sync {
     ///
     /// # Errors
     /// There is none, it can't be got, or is for another platform.
-    fn base(&self, lease: &Lease, name: &str, platform: Option<&str>) -> Result<Base>;
+    fn base(&self, lease: &Lease, name: &str, platform: &Platform) -> Result<Base>;
+
+    /// Fetches a repository of ADD, and keeps its files with the lease: with `.git` if
+    /// `keep` is set, at a commit that begins with `commit` if one is given.
+    ///
+    /// # Errors
+    /// It can't be had, or is not what a Dockerfile may name.
+    fn clone(
+        &self,
+        lease: &Lease,
+        address: &GitAddress,
+        keep: bool,
+        commit: Option<&str>,
+    ) -> Result<Layer>;
 
     /// Opens an address of ADD.
     ///
     /// # Errors
     /// It can't be had.
-    fn download(&self, address: &str, known: bool) -> Result<Download>;
+    fn download(&self, address: &str) -> Result<Download>;
 }
 
 /// What an address gave.
@@ -79,6 +97,8 @@ pub struct Download {
     pub modified: Option<i64>,
     /// The last part of its address.
     pub name: String,
+    /// It came without TLS from another machine.
+    pub unproven: bool,
 }
 
 /// A step: the stage's number and name, its own number and how many there are, from 1.

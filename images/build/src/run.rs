@@ -71,6 +71,12 @@ pub type Take<'a> = &'a mut dyn FnMut(&mut dyn Read) -> Result<()>;
 
 /// Runs programs behind a wall.
 pub trait Runner: Sync {
+    /// Says what is wrong with the options of steps, before anything is done.
+    ///
+    /// # Errors
+    /// A line of the hosts file, a size or a limit that can't be.
+    fn check(&self, hosts: &[String], shm_size: Option<&str>) -> Result<()>;
+
     /// Runs the job; when its program has ended with 0, `take` gets what it has
     /// changed. Nothing is left of it afterwards. `stop` tells that the result is of no
     /// interest any more.

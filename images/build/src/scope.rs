@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
 use isola_images::RunConfig;
+use isola_images::registry::Platform;
 
 use crate::dockerfile::{Arg, Word, expand, expand_doc};
 use crate::error::{Error, Result};
@@ -29,7 +30,7 @@ pub(crate) struct Globals {
     given: BTreeMap<String, String>,
     /// ARG before the first FROM, with values.
     declared: BTreeMap<String, String>,
-    /// The platform, as `TARGETOS`.
+    /// The platforms, as `TARGETOS` and `BUILDOS`.
     platform: BTreeMap<String, String>,
     /// Those of the given that an ARG has named.
     used: Mutex<BTreeSet<String>>,
@@ -40,17 +41,17 @@ impl Globals {
     pub(crate) fn new(
         given: &BTreeMap<String, String>,
         globals: &[Arg],
-        platform: (&str, &str),
+        (native, target): (&Platform, &Platform),
         epoch: Option<i64>,
         escape: char,
     ) -> Result<Globals> {
-        let (os, architecture) = platform;
         let mut known = BTreeMap::new();
-        for side in ["TARGET", "BUILD"] {
-            known.insert(format!("{side}PLATFORM"), format!("{os}/{architecture}"));
-            known.insert(format!("{side}OS"), os.to_owned());
-            known.insert(format!("{side}ARCH"), architecture.to_owned());
-            known.insert(format!("{side}VARIANT"), String::new());
+        for (side, platform) in [("TARGET", target), ("BUILD", native)] {
+            known.insert(format!("{side}PLATFORM"), platform.to_string());
+            known.insert(format!("{side}OS"), platform.os.clone());
+            known.insert(format!("{side}ARCH"), platform.architecture.clone());
+            let variant = platform.variant.clone().unwrap_or_default();
+            known.insert(format!("{side}VARIANT"), variant);
         }
         let mut given = given.clone();
         if let Some(epoch) = epoch {

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use isola_images::files::Files;
 use isola_images::making::{LayerWriter, MadeLayer};
+use isola_images::registry::Platform;
 use isola_images::{Digest, Layer};
 
 use crate::build::{Build, StageDone};
@@ -103,7 +104,6 @@ fn told<T>(
 
 fn from<'a>(build: &'a Build<'a>, index: usize, name: &str) -> Result<Stage<'a>> {
     let stage = &build.file.stages[index];
-    let (os, architecture) = build.platform;
     let none = name.is_empty();
     if none {
         let message = format!("the name {:?} after FROM is empty", stage.from.image.text);
@@ -111,15 +111,21 @@ fn from<'a>(build: &'a Build<'a>, index: usize, name: &str) -> Result<Stage<'a>>
             .hint("an ARG before the first FROM, or --build-arg, gives it a value"));
     }
     let platform = match &stage.from.platform {
-        Some(word) => Some(build.globals.expand(word)?),
-        None => None,
+        Some(word) => {
+            let text = build.globals.expand(word)?;
+            text.parse::<Platform>().map_err(|error| {
+                let message = format!("--platform={text}: {error}");
+                Error::at(word.place, message)
+            })?
+        }
+        None => build.options.platform.clone(),
     };
     let own = stage.name.clone().unwrap_or_else(|| index.to_string());
     let filter = &build.options.no_cache_filter;
     let mut made = Stage {
         build,
         index,
-        config: ImageConfig::scratch(os, architecture),
+        config: ImageConfig::scratch(&platform),
         layers: Vec::new(),
         key: Key::of_layers(&[]),
         scope: Scope::default(),
@@ -144,7 +150,7 @@ fn from<'a>(build: &'a Build<'a>, index: usize, name: &str) -> Result<Stage<'a>>
             _ => name,
         },
     };
-    let base = build.images.base(build.lease, image, platform.as_deref())?;
+    let base = build.images.base(build.lease, image, &platform)?;
     made.config = ImageConfig::parse(&base.config)?;
     let diff_ids: Vec<Digest> = base.layers.iter().map(|made| made.blob.diff_id).collect();
     made.key = Key::of_layers(&diff_ids);
@@ -349,7 +355,7 @@ impl Stage<'_> {
         }
         let base = build
             .images
-            .base(build.lease, image, None)
+            .base(build.lease, image, &build.options.platform)
             .map_err(|error| error.or_at(place))?;
         let layers: Vec<Layer> = base.layers.iter().map(|made| made.layer.clone()).collect();
         let tree = crate::tree::Tree::layers(Files::open(&layers)?);

@@ -1,8 +1,7 @@
 //! COPY and ADD.
 
-use std::io::Read;
+mod remote;
 
-use isola_images::Digest;
 use isola_images::files::FileKind;
 
 use crate::archive;
@@ -15,9 +14,6 @@ use crate::owner::{Chmod, owner};
 use crate::stage::{Stage, make};
 use crate::tree::{Node, Tree, shown};
 
-/// Largest file of an address, in bytes; it goes through memory.
-const LARGEST_DOWNLOAD: u64 = 1 << 30;
-
 /// A source, looked up.
 enum Given {
     /// Files of the tree, the source as it was written, and whether it was a pattern.
@@ -28,6 +24,8 @@ enum Given {
     Archive(Node),
     /// An archive in memory.
     Unpacked(Vec<u8>),
+    /// All files of a repository.
+    Repository(Tree),
 }
 
 impl Stage<'_> {
@@ -58,27 +56,32 @@ impl Stage<'_> {
         }
         let real = plan.resolve(dest.as_bytes())?;
         let folder = is_dir || plan.is_folder(&real)?;
-        for one in given {
+        for one in &given {
             match one {
                 Given::File(name, bytes, mode, time) => {
                     let path = match folder {
                         true => join(&real, name.as_bytes()),
                         false => real.clone(),
                     };
-                    plan.bytes(&path, bytes, mode, time)?;
+                    plan.bytes(&path, bytes, *mode, *time)?;
                 }
                 Given::Nodes(nodes, text) => {
                     for node in nodes {
-                        put(&mut plan, copy, tree, node, &text, &real, folder)?;
+                        put(&mut plan, copy, tree, node.clone(), text, &real, folder)?;
                     }
                 }
                 Given::Archive(node) => {
                     plan.folder(&real)?;
-                    archives.push(archive::Origin::Node(tree, node));
+                    archives.push(archive::Origin::Node(tree, node.clone()));
                 }
                 Given::Unpacked(bytes) => {
                     plan.folder(&real)?;
                     archives.push(archive::Origin::Bytes(bytes));
+                }
+                Given::Repository(tree) => {
+                    if let Some(root) = tree.lookup(b"", true)? {
+                        plan.content(tree, &root, &real)?;
+                    }
                 }
             }
         }
@@ -186,8 +189,7 @@ impl Stage<'_> {
                 }
                 CopySource::Path(word) => {
                     let text = self.expand(word)?;
-                    let remote = text.starts_with("http://") || text.starts_with("https://");
-                    match copy.add && (remote || is_git(&text)) {
+                    match copy.add && remote::is_remote(&text) {
                         true => given.push(self.remote(copy, &text, word.place)?),
                         false => given.extend(local(copy, tree, &text, word.place)?),
                     }
@@ -196,71 +198,6 @@ impl Stage<'_> {
         }
         Ok(given)
     }
-
-    /// ADD of an address.
-    fn remote(&self, copy: &Copy, address: &str, place: Place) -> Result<Given> {
-        if is_git(address) {
-            let message = format!("ADD {address}: files are not fetched from git here");
-            let error = Error {
-                kind: Kind::Unsupported,
-                ..Error::at(place, message)
-            };
-            return Err(error
-                .hint("clone it first; --build-context NAME=FOLDER gives a build further files"));
-        }
-        let at = |error: Error| error.or_at(place);
-        let checksum = match &copy.checksum {
-            Some(word) => {
-                let text = self.expand(word)?;
-                Some(text.parse::<Digest>().map_err(|_| {
-                    Error::at(
-                        word.place,
-                        format!("--checksum={text} is not sha256: and 64 digits"),
-                    )
-                })?)
-            }
-            None => None,
-        };
-        let download = self
-            .build
-            .images
-            .download(address, checksum.is_some())
-            .map_err(at)?;
-        let mut bytes = Vec::new();
-        let mut body = download.body.take(LARGEST_DOWNLOAD + 1);
-        body.read_to_end(&mut bytes)
-            .map_err(|error| at(Error::io(format!("download {address}"), error)))?;
-        if bytes.len() as u64 > LARGEST_DOWNLOAD {
-            let message = format!("{address} has more than {LARGEST_DOWNLOAD} bytes");
-            return Err(Error::at(place, message));
-        }
-        let found = Digest::of(&bytes);
-        if let Some(wanted) = checksum.filter(|wanted| *wanted != found) {
-            let message = format!("{address} should have the digest {wanted}, but has {found}");
-            return Err(Error {
-                kind: Kind::Invalid,
-                ..Error::at(place, message)
-            });
-        }
-        if copy.unpack == Some(true) {
-            return Ok(Given::Unpacked(bytes));
-        }
-        if download.name.is_empty() && copy.dest.text.ends_with('/') {
-            let message = format!("{address} gives no name for a file in {}", copy.dest.text);
-            return Err(Error::at(place, message));
-        }
-        let time = download.modified.unwrap_or(self.build.now);
-        Ok(Given::File(download.name, bytes, 0o600, time))
-    }
-}
-
-fn is_git(text: &str) -> bool {
-    text.starts_with("git@")
-        || text.starts_with("git://")
-        || text
-            .split('#')
-            .next()
-            .is_some_and(|text| text.ends_with(".git"))
 }
 
 fn many(given: &[Given]) -> bool {

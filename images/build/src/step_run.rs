@@ -12,6 +12,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use crate::changes::Surroundings;
+use crate::config::DEFAULT_PATH;
 use crate::copy::clean;
 use crate::dockerfile::{Command, HereDoc, Item, Mount, MountKind, Network, Run, Word};
 use crate::error::{Error, Kind, Result};
@@ -44,13 +45,15 @@ impl Stage<'_> {
     /// Runs a program; its changes become a layer. Says whether it had to run.
     pub(crate) fn run(&mut self, run: &Run, item: &Item, step: &Step) -> Result<bool> {
         let build = self.build;
-        let (os, architecture) = build.platform;
-        if (self.config.os.as_str(), self.config.architecture.as_str()) != build.platform {
+        let platform = self.config.platform();
+        if !platform.serves(build.native) {
             let message = format!(
-                "the stage is for {}/{}, this machine runs programs for {os}/{architecture} only",
-                self.config.os, self.config.architecture
+                "the stage is for {platform}, this machine runs programs for {} only",
+                build.native
             );
-            return Err(Error::new(Kind::Unsupported, message));
+            return Err(Error::new(Kind::Unsupported, message).hint(
+                "FROM --platform=$BUILDPLATFORM lets a stage run here, and COPY --from takes what it has made",
+            ));
         }
         let mounts = self.mounts(run)?;
         let config = &self.config.config;
@@ -327,9 +330,6 @@ impl Stage<'_> {
         Ok(())
     }
 }
-
-/// What programs find others with when the image does not say.
-const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Where a here-document with an interpreter of its own is.
 const SCRIPT: &str = "/dev/pipes/script";

@@ -15,7 +15,7 @@ use crate::reference::Reference;
 use crate::registry::Platform;
 use crate::store::Store;
 use crate::store::blobs::Checked;
-use crate::store::index::{INDEX_TYPE, NAME, REF_NAME};
+use crate::store::index::{Entry, INDEX_TYPE, NAME, REF_NAME};
 use crate::store::resolve::find;
 use crate::whole::Whole;
 
@@ -52,13 +52,34 @@ impl Store {
     ) -> Result<()> {
         let _lock = self.share_content()?;
         let saved = self.collect(images, platform)?;
+        self.write_archive(&saved, out)
+    }
+
+    /// Writes an image that need not be in the store's index, under these names.
+    pub(crate) fn save_entry(
+        &self,
+        entry: &Entry,
+        references: Vec<Reference>,
+        out: impl Write,
+    ) -> Result<()> {
+        let manifest = image::parse_manifest(&self.read_document(&entry.manifest)?)?;
+        let saved = Saved {
+            content: self.sent(entry, None)?,
+            references,
+            config: manifest.config,
+            layers: manifest.layers,
+        };
+        self.write_archive(&[saved], out)
+    }
+
+    fn write_archive(&self, saved: &[Saved], out: impl Write) -> Result<()> {
         let mut tar = TarWriter::new(io::BufWriter::with_capacity(1 << 20, out));
         tar.entry(&NewEntry::plain(b"blobs", EntryKind::Dir, 0o755))
             .map_err(Error::Write)?;
         tar.entry(&NewEntry::plain(b"blobs/sha256", EntryKind::Dir, 0o755))
             .map_err(Error::Write)?;
         let mut blobs: Vec<Digest> = Vec::new();
-        for image in &saved {
+        for image in saved {
             blobs.extend(image.content.blobs.iter().map(|blob| blob.digest));
             blobs.extend(image.content.documents.iter().map(|listed| listed.digest));
         }
@@ -66,8 +87,8 @@ impl Store {
         for digest in blobs.into_iter().filter(|&digest| written.insert(digest)) {
             self.save_blob(&digest, &mut tar)?;
         }
-        document(&mut tar, "index.json", &index(&saved)?)?;
-        document(&mut tar, "manifest.json", &docker(&saved))?;
+        document(&mut tar, "index.json", &index(saved)?)?;
+        document(&mut tar, "manifest.json", &docker(saved))?;
         document(
             &mut tar,
             "oci-layout",

@@ -199,6 +199,53 @@ impl Store {
         created: Option<&str>,
     ) -> Result<ImageId> {
         let _lock = self.share_content()?;
+        let entry = self.made_entry(config, layers, created)?;
+        self.change_index(|index| {
+            if names.is_empty() {
+                index.add(entry.clone());
+            }
+            for name in names {
+                index.add(Entry {
+                    reference: Some(name.without_digest()),
+                    ..entry.clone()
+                });
+            }
+            Ok(())
+        })?;
+        for name in names {
+            self.tell("tag", &entry.id, Some(name));
+        }
+        Ok(entry.id)
+    }
+
+    /// Writes an image with this configuration and these layers as an archive, under the
+    /// names in it. The store's own images stay as they are.
+    ///
+    /// # Errors
+    /// The store or `out` can't be written.
+    pub fn save_made_image(
+        &self,
+        config: &[u8],
+        layers: &[LayerBlob],
+        names: &[Reference],
+        out: impl Write,
+    ) -> Result<ImageId> {
+        let lock = self.share_content()?;
+        let entry = self.made_entry(config, layers, None)?;
+        let saved = self.save_entry(&entry, names.to_vec(), out);
+        drop(lock);
+        // Its documents belong to nothing here.
+        self.tidy_up();
+        saved.map(|()| entry.id)
+    }
+
+    /// Puts an image's documents into the store; nothing names them yet.
+    fn made_entry(
+        &self,
+        config: &[u8],
+        layers: &[LayerBlob],
+        created: Option<&str>,
+    ) -> Result<Entry> {
         let blobs: Vec<_> = layers
             .iter()
             .map(|layer| (layer.digest, layer.size, layer.compression))
@@ -214,26 +261,10 @@ impl Store {
             created: created.map(str::to_owned),
             size: layers.iter().map(|layer| layer.unpacked).sum(),
         };
-        let id = entry.id;
-        for (digest, content) in [(id, config), (entry.manifest, &manifest[..])] {
+        for (digest, content) in [(entry.id, config), (entry.manifest, &manifest[..])] {
             self.stage(content)?.persist(&self.blob_path(&digest))?;
         }
-        self.change_index(|index| {
-            if names.is_empty() {
-                index.add(entry.clone());
-            }
-            for name in names {
-                index.add(Entry {
-                    reference: Some(name.without_digest()),
-                    ..entry.clone()
-                });
-            }
-            Ok(())
-        })?;
-        for name in names {
-            self.tell("tag", &id, Some(name));
-        }
-        Ok(id)
+        Ok(entry)
     }
 
     pub(crate) fn mountable(&self, path: std::path::PathBuf, diff_id: Digest) -> Layer {

@@ -18,26 +18,22 @@ pub struct Download {
     pub modified: Option<i64>,
     /// The last part of its address, redirects followed.
     pub name: String,
+    /// It came without TLS from another machine: nothing tells who has sent it.
+    pub unproven: bool,
 }
 
 impl Client {
-    /// Gets `address`. Without TLS only from loopback and from hosts that the settings
-    /// say so of, unless `known` is set: then the caller checks what comes.
+    /// Gets an address of any server.
     ///
     /// # Errors
     /// It is no address, can't be reached, or the answer is not 200.
-    pub fn download(&self, address: &str, known: bool) -> Result<Download> {
-        let refused = |reason: &str| Error::RegistryRefused {
-            host: address.to_owned(),
-            what: "the download".into(),
-            reason: reason.into(),
+    pub fn download(&self, address: &str) -> Result<Download> {
+        let failed = |reason: String| Error::Download {
+            address: address.to_owned(),
+            reason,
         };
-        let url = Url::parse(address).ok_or_else(|| refused("it is no http or https address"))?;
-        if !url.https && !known && !self.settings.allows_plain(&url.authority) {
-            return Err(refused(
-                "it has no TLS, and no checksum tells what should come",
-            ));
-        }
+        let url = Url::parse(address)
+            .ok_or_else(|| failed("it is no http or https address".to_owned()))?;
         let ask = Ask {
             method: Method::GET,
             domain: "",
@@ -48,16 +44,25 @@ impl Client {
             foreign: true,
             url,
         };
-        let answer = self.ask(&ask, &|_| ())?;
+        let answer = self.ask(&ask, &|_| ()).map_err(|error| match error {
+            Error::Unreachable { reason, .. } | Error::RegistryRefused { reason, .. } => {
+                failed(reason)
+            }
+            Error::Denied { reason, .. } if reason.is_empty() => failed("access is denied".into()),
+            Error::Denied { reason, .. } => failed(format!("access is denied: {reason}")),
+            other => other,
+        })?;
         if answer.status != 200 {
-            return Err(refused(&status_text(answer.status)));
+            return Err(failed(status_text(answer.status)));
         }
         let modified = answer.header("last-modified").and_then(http_date);
         let path = answer.url.path.split('?').next().unwrap_or_default();
         let name = path.rsplit('/').next().unwrap_or_default().to_owned();
+        let tls = ask.url.https && answer.url.https;
         Ok(Download {
             modified,
             name,
+            unproven: !tls && !self.settings.allows_plain(&answer.url.authority),
             body: Box::new(answer.body.into_reader()),
         })
     }

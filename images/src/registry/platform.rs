@@ -38,7 +38,8 @@ impl Platform {
         Self::new(os, architecture, None)
     }
 
-    pub(crate) fn new(os: &str, architecture: &str, variant: Option<&str>) -> Self {
+    /// From its parts, as they stand in an index or a configuration.
+    pub fn new(os: &str, architecture: &str, variant: Option<&str>) -> Self {
         let variant = variant.filter(|variant| !variant.is_empty());
         let (architecture, implied) = match architecture {
             "x86_64" | "x86-64" => ("amd64", None),

@@ -17,7 +17,7 @@ use isola_proto::{Event, Frame, Kind as FrameKind, ProcessSpec};
 
 use crate::config::Config;
 use crate::control::{Command, Control, decode};
-use crate::engine::{Create, Engine, Instance};
+use crate::engine::{Create, Engine, Instance, Wish};
 use crate::workload::{ExecOptions, HostFacts, Isolation, Options, WallCapabilities, exec_spec};
 
 pub use changes::Changes;
@@ -87,6 +87,28 @@ impl From<crate::Error> for Error {
 }
 
 impl Runner for Steps<'_> {
+    /// A wall is looked for only if there is something to check: what is done already
+    /// needs none.
+    fn check(&self, hosts: &[String], shm_size: Option<&str>) -> Result<()> {
+        let options = self.base(hosts, shm_size);
+        let limits = [
+            &options.memory,
+            &options.cpus,
+            &options.disk,
+            &options.shm_size,
+        ];
+        if hosts.is_empty() && limits.iter().all(|limit| limit.is_none()) {
+            return Ok(());
+        }
+        Ok(self.engine.check(&Wish {
+            image_name: "build",
+            options: &options,
+            config: self.config,
+            isolation: self.isolation,
+            name: None,
+        })?)
+    }
+
     fn run(
         &self,
         job: &Job<'_>,
@@ -151,18 +173,22 @@ impl Steps<'_> {
         }
     }
 
-    fn options(&self, job: &Job<'_>) -> Result<Options> {
-        use isola_build::dockerfile::Network;
-        let mut options = Options {
+    fn base(&self, hosts: &[String], shm_size: Option<&str>) -> Options {
+        Options {
             rm: true,
             entrypoint: Some(vec!["build".into()]),
             user: Some("0:0".into()),
             workdir: Some("/".into()),
-            add_host: job.hosts.clone(),
-            shm_size: job.shm_size.clone(),
+            add_host: hosts.to_vec(),
+            shm_size: shm_size.map(str::to_owned),
             log_driver: Some("none".into()),
             ..self.limits.clone()
-        };
+        }
+    }
+
+    fn options(&self, job: &Job<'_>) -> Result<Options> {
+        use isola_build::dockerfile::Network;
+        let mut options = self.base(&job.hosts, job.shm_size.as_deref());
         match job.network {
             Network::Default => {}
             Network::None => options.network = vec!["none".into()],

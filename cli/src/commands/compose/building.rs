@@ -6,10 +6,11 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use indicatif::{MultiProgress, ProgressDrawTarget};
 use isola_build::dockerfile::Network;
-use isola_build::{Context as BuildContext, Ignore, Tree};
+use isola_build::{Ignore, Tree};
 use isola_compose::apply::Cancel;
 use isola_compose::project::{Build, Project, Ulimit};
 use isola_compose::{Building, Model, builds};
+use isola_images::registry::Platform;
 use isola_images::{ImageId, Reference, Store};
 use isola_runtime::workload::Options as Limits;
 
@@ -108,6 +109,8 @@ impl Reader<'_> {
         let request = Request {
             context: build.context.clone(),
             dockerfile: dockerfile(&building.service, build),
+            // Others are refused before this.
+            platform: Platform::native(),
             target: build.target.clone(),
             args,
             contexts: contexts(build)?,
@@ -197,28 +200,19 @@ fn dockerfile(service: &str, build: &Build) -> Source {
     }
 }
 
-/// Contexts that are there already; images of services come later.
-fn contexts(build: &Build) -> Result<BTreeMap<String, BuildContext>> {
+/// Contexts that are not made first; images of services come later.
+fn contexts(build: &Build) -> Result<BTreeMap<String, String>> {
     let mut contexts = BTreeMap::new();
     for (name, source) in &build.additional_contexts {
         if source.starts_with("service:") {
             continue;
         }
-        let found = match source.strip_prefix("docker-image://") {
-            Some(image) => BuildContext::Image(image.to_owned()),
-            None if source.contains("://") || source.starts_with("git@") => {
-                let message = format!(
-                    "build.additional_contexts: {source} is an address, which is not fetched"
-                );
-                return Err(Failure::new(Code::Unsupported, message)
-                    .hint("there are folders, service:NAME and docker-image://IMAGE"));
-            }
-            None => {
-                let tree = Tree::host(source.as_ref(), Ignore::default());
-                BuildContext::Tree(tree.map_err(|error| build::failure(error, true))?)
-            }
-        };
-        contexts.insert(name.clone(), found);
+        // A folder that is not there is told before the first build begins.
+        if !source.contains("://") && !source.starts_with("git@") {
+            let tree = Tree::host(source.as_ref(), Ignore::default());
+            tree.map_err(|error| build::failure(error, true))?;
+        }
+        contexts.insert(name.clone(), source.clone());
     }
     Ok(contexts)
 }
@@ -327,7 +321,7 @@ impl<'a> Queue<'a> {
             {
                 for (name, image) in &planned[index].upon {
                     let id = state.built.get(image);
-                    let base = id.map(|id| BuildContext::Image(id.to_string()));
+                    let base = id.map(|id| format!("docker-image://{id}"));
                     ready
                         .request
                         .contexts

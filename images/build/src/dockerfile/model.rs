@@ -165,6 +165,8 @@ pub struct Copy {
     pub checksum: Option<Word>,
     /// `--unpack` of ADD.
     pub unpack: Option<bool>,
+    /// `.git` of a repository is copied, too.
+    pub keep_git: bool,
     /// What is copied; never empty.
     pub sources: Vec<CopySource>,
     /// Where to.

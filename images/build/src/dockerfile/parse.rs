@@ -300,6 +300,7 @@ fn copy(line: &Line, escape: char) -> Result<Copy> {
         exclude: Vec::new(),
         checksum: None,
         unpack: None,
+        keep_git: false,
         sources: listed.into_iter().map(source).collect(),
         dest,
     };
@@ -316,13 +317,7 @@ fn copy(line: &Line, escape: char) -> Result<Copy> {
             ("exclude", _) => copy.exclude.push(word(flag.value()?)),
             ("checksum", true) => copy.checksum = Some(word(flag.value()?)),
             ("unpack", true) => copy.unpack = Some(flag.switch()?),
-            ("keep-git-dir", true) => {
-                let message = "--keep-git-dir: ADD does not fetch from git here";
-                return Err(Error {
-                    kind: Kind::Unsupported,
-                    ..Error::at(place, message)
-                });
-            }
+            ("keep-git-dir", true) => copy.keep_git = flag.switch()?,
             _ => return Err(flag.unknown(&line.keyword)),
         }
     }
