@@ -7,6 +7,8 @@
 mod attacks;
 mod build;
 mod build_bad;
+mod build_peers;
+mod build_sources;
 mod clients;
 mod compose;
 mod content;
@@ -45,6 +47,8 @@ const ALL: &[(&str, &[Behaviour])] = &[
     ("images", images::ALL),
     ("build", build::ALL),
     ("build_bad", build_bad::ALL),
+    ("build_peers", build_peers::ALL),
+    ("build_sources", build_sources::ALL),
     ("debian", debian::ALL),
     ("real", real::ALL),
     ("networks", networks::ALL),

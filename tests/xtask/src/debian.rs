@@ -16,7 +16,7 @@ use crate::workspace::{Workspace, cache};
 const ARGUMENTS: &[&str] = &[
     "--quiet",
     "--variant=essential",
-    "--include=nginx-light,redis-server,postgresql,python3-minimal",
+    "--include=nginx-light,redis-server,postgresql,python3,python3-pip-whl",
     "--include=curl,iperf3,iproute2,procps",
     "--aptopt=Apt::Install-Recommends \"0\"",
     "--dpkgopt=path-exclude=/usr/share/man/*",

@@ -69,6 +69,12 @@ const BASE: &[Need] = &[
     need("cpio", "cpio", "reads initramfs files in tests"),
     need("xz", "xz-utils", "makes archives to test with"),
     need("zstd", "zstd", "makes archives to test with"),
+    need("bzip2", "bzip2", "makes archives to test with"),
+    need(
+        "git",
+        "git",
+        "contexts of builds, and repositories to test with",
+    ),
     need(
         "docker-registry",
         "docker-registry",
@@ -84,6 +90,11 @@ const BASE: &[Need] = &[
         "podman",
         "podman",
         "the same, and runs what we push; benches compare with it",
+    ),
+    need(
+        "buildah",
+        "buildah",
+        "builds the same Dockerfiles; benches compare with it",
     ),
     need(
         "dockerd",
