@@ -4,6 +4,7 @@
 
 mod archives;
 mod bridge;
+mod build;
 mod disk;
 mod guest;
 mod guest_files;
@@ -64,6 +65,7 @@ const HERE: &[Bench] = &[
     ("load", load::run),
     ("pull", pull::run),
     ("disk", disk::run),
+    ("build", build::run),
     ("monitor", monitor::run),
     ("memory", memory::run),
     ("start-bridge", bridge::start),
