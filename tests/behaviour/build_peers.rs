@@ -143,6 +143,12 @@ fn plain(field: &str, value: &serde_json::Value) -> serde_json::Value {
     {
         labels.remove("io.buildah.version");
     }
+    // buildah moves what is set once more to the end.
+    if field == "Env"
+        && let Some(list) = value.as_array_mut()
+    {
+        list.sort_by_key(ToString::to_string);
+    }
     let empty = match &value {
         serde_json::Value::Bool(set) => !set,
         serde_json::Value::String(text) => text.is_empty(),

@@ -81,16 +81,16 @@ pub(crate) fn unpack(
             EntryKind::HardLink => place(plan, &written, to, &inside(&entry.link, &name)?)?,
             _ => entry.link.clone(),
         };
-        let (uid, gid) = plan
-            .owner()
-            .unwrap_or((number(entry.uid)?, number(entry.gid)?));
+        // Owners and modes are the archive's, whatever --chown and --chmod say: as
+        // everywhere, these are for what is copied.
+        let (uid, gid) = (number(entry.uid)?, number(entry.gid)?);
         let mut xattrs = entry.xattrs.clone();
         xattrs.sort();
         let new = NewEntry {
             path: &real,
             kind: entry.kind,
             link: &link,
-            mode: plan.mode(&entry),
+            mode: entry.mode & 0o7777,
             uid,
             gid,
             mtime: (clamp(entry.mtime.0, epoch), 0),

@@ -3,9 +3,9 @@
 
 mod paths;
 
+use isola_images::NewEntry;
 use isola_images::files::{FileKind, FileMeta, Files};
 use isola_images::making::LayerWriter;
-use isola_images::{EntryKind, NewEntry, TarEntry};
 pub(crate) use paths::{check_name, clamp, clean, find, join, kind};
 use std::collections::BTreeSet;
 use std::io::Read;
@@ -256,23 +256,6 @@ impl<'a> Plan<'a> {
             self.inside(tree, &node, &to, base)?;
         }
         Ok(())
-    }
-
-    /// The owner that all files get, if one was given.
-    pub(crate) fn owner(&self) -> Option<(u32, u32)> {
-        self.rules.owner
-    }
-
-    /// The mode of an archive's entry.
-    pub(crate) fn mode(&self, entry: &TarEntry) -> u32 {
-        let mode = entry.mode & 0o7777;
-        let kind = match entry.kind {
-            EntryKind::Symlink => return mode,
-            EntryKind::Dir => FileKind::Dir,
-            _ => FileKind::File,
-        };
-        let chmod = self.rules.chmod.as_ref();
-        chmod.map_or(mode, |chmod| chmod.apply(mode, kind))
     }
 
     pub(crate) fn excludes(&self, path: &[u8]) -> bool {

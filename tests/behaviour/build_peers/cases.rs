@@ -175,9 +175,19 @@ pub(super) const CASES: &[Case] = &[
         dockerfile: "FROM base\nMAINTAINER Somebody <some@body.test>\nEXPOSE 80 443/tcp 53/udp 8000-8002\n\
             VOLUME /data /var/log\nVOLUME [\"/more\"]\nSTOPSIGNAL SIGQUIT\n\
             HEALTHCHECK --interval=90s --timeout=5s --start-period=1m --retries=4 CMD test -e /ok || exit 1\n\
-            SHELL [\"/bin/sh\", \"-ec\"]\nRUN false; echo not reached > /x || true\nRUN echo $0 > /shell\n\
+            SHELL [\"/bin/sh\", \"-ec\"]\nRUN case $- in *e*) echo stops > /shell;; esac\n\
             ENTRYPOINT [\"/bin/echo\", \"-n\"]\nCMD one two\nLABEL a=1 b=2\nLABEL b=3\nUSER app:extra\n",
         runs: true,
+        explained: &[
+            ("/data", "buildah makes folders of volumes"),
+            ("/more", "buildah makes folders of volumes"),
+            ("/var/log", "buildah makes folders of volumes"),
+            (
+                "Cmd",
+                "buildah 1.28 does not use the shell that SHELL names for CMD",
+            ),
+            ("ExposedPorts", "buildah keeps a range of ports as one name"),
+        ],
         ..NONE
     },
     Case {
@@ -187,6 +197,13 @@ pub(super) const CASES: &[Case] = &[
             USER 4321:99\nRUN id -u > /tmp/number; id -g >> /tmp/number\nWORKDIR relative/path\nUSER root\n\
             RUN rm -rf /home && mkdir -p /home/new && mknod /fifo p && rm /etc/plain\n",
         runs: true,
+        explained: &[
+            (
+                "/srv/relative",
+                "buildah makes the folder of WORKDIR as root, BuildKit as the user",
+            ),
+            ("/srv/relative/path", "the same"),
+        ],
         ..NONE
     },
     Case {
