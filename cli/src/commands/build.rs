@@ -3,7 +3,7 @@
 use isola_build::Built;
 use isola_images::Reference;
 
-use crate::build::{self, Output, Request, Shown};
+use crate::build::{Output, Request, Shown};
 use crate::context::Context;
 use crate::error::{Code, Exit, Failure, Result};
 use crate::output::print_line;
