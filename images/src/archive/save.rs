@@ -52,7 +52,11 @@ impl Store {
     ) -> Result<()> {
         let _lock = self.share_content()?;
         let saved = self.collect(images, platform)?;
-        self.write_archive(&saved, out)
+        self.write_archive(&saved, out)?;
+        for image in &saved {
+            self.tell("save", &image.config, image.references.first());
+        }
+        Ok(())
     }
 
     /// Writes an image that need not be in the store's index, under these names.
@@ -96,11 +100,7 @@ impl Store {
         )?;
         tar.finish()
             .and_then(|mut out| out.flush())
-            .map_err(Error::Write)?;
-        for image in &saved {
-            self.tell("save", &image.config, image.references.first());
-        }
-        Ok(())
+            .map_err(Error::Write)
     }
 
     fn collect(&self, images: &[String], platform: Option<&Platform>) -> Result<Vec<Saved>> {
