@@ -95,7 +95,7 @@ fn a_terminal_has_a_line_for_each_thing(env: &Env) {
     let wall = env.wall().name();
     for name in ["proj-aa-1", "proj-bb-1"] {
         let line = |line: &&str| line.contains('✔') && line.contains(name) && line.contains(wall);
-        let found = shown.split(['\r', '\n']).filter(line).next_back();
+        let found = shown.split(['\r', '\n']).rfind(line);
         let found = found.unwrap_or_else(|| panic!("{name} {wall}: {shown:?}"));
         assert!(
             found.contains("Started") && found.contains('s'),
