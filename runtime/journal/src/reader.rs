@@ -237,7 +237,7 @@ mod tests {
         let path = file(journal.folder(), 1);
         let mut late = File::options().append(true).open(path).unwrap();
         let text = serde_json::to_string(&event("late")).unwrap();
-        write!(late, "\u{1e}{text}\n").unwrap();
+        writeln!(late, "\u{1e}{text}").unwrap();
         assert_eq!(rest(&mut reader), ["late"]);
     }
 
