@@ -1,5 +1,8 @@
 //! Making instances.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
 use isola_images::{Image, LayerForm};
 use isola_volume::Volumes;
 
@@ -81,7 +84,9 @@ impl Engine {
                 &create.image.config,
             )
         };
-        let (choice, mut workload) = self.plan(&create.wish(), &facts, &id)?;
+        let host = HostFacts::read()?;
+        let choice = select(create.isolation, &self.paths)?;
+        let mut workload = self.plan(&create.wish(), &choice, &facts, &host, &id)?;
         let name = create
             .name
             .map_or_else(random_name, |name| Ok(name.to_owned()))?;
@@ -93,8 +98,7 @@ impl Engine {
         if let Some(old) = create.inherit {
             volumes::inherit(&mut workload, old);
         }
-        let store = Volumes::open(self.paths.root())?;
-        let made = volumes::make(&store, &mut workload)?;
+        volumes::name(&mut workload)?;
         let record = Record {
             id,
             name,
@@ -107,8 +111,17 @@ impl Engine {
             record,
             status: Status::created(),
         };
+        // The record comes first: whoever is killed from here on leaves volumes that it
+        // names, so that they go with it.
         self.write_new(&instance)?;
-        made.keep();
+        let store = Volumes::open(self.paths.root())?;
+        match volumes::make(&store, &instance.record.workload) {
+            Ok(made) => made.keep(),
+            Err(error) => {
+                self.remove(&instance, true)?;
+                return Err(error);
+            }
+        }
         self.tell(&instance, "create");
         Ok(instance)
     }
@@ -119,15 +132,31 @@ impl Engine {
     /// # Errors
     /// As [`Engine::create`], as far as they do not depend on the image.
     pub fn check(&self, wish: &Wish<'_>) -> Result<()> {
-        let facts = ImageFacts::unknown(wish.image_name);
-        self.plan(wish, &facts, &new_id()?).map(drop)
+        self.checker()?.check(wish)
     }
 
-    fn plan(&self, wish: &Wish<'_>, facts: &ImageFacts, id: &str) -> Result<(Choice, Workload)> {
-        let choice = select(wish.isolation, &self.paths)?;
+    /// The same for many wishes: what the host can do is asked once.
+    ///
+    /// # Errors
+    /// The host can't be asked.
+    pub fn checker(&self) -> Result<Checker<'_>> {
+        Ok(Checker {
+            engine: self,
+            host: HostFacts::read()?,
+            choices: RefCell::default(),
+        })
+    }
+
+    fn plan(
+        &self,
+        wish: &Wish<'_>,
+        choice: &Choice,
+        facts: &ImageFacts,
+        host: &HostFacts<'_>,
+        id: &str,
+    ) -> Result<Workload> {
         let walls = wish.config.adjust(WallCapabilities::of(choice.isolation));
-        let host = HostFacts::read()?;
-        let mut workload = resolve(wish.options, facts, &walls, &host, id)?;
+        let mut workload = resolve(wish.options, facts, &walls, host, id)?;
         volumes::check_networks(self.paths.root(), &workload)?;
         self.add_volumes_from(&wish.options.volumes_from, &mut workload)?;
         if let Some(name) = wish.name
@@ -136,7 +165,7 @@ impl Engine {
             return Err(Error::new(Kind::Invalid, format!("invalid name {name:?}"))
                 .hint("a name has 2 to 128 of the characters a-z A-Z 0-9 _ . - and starts with a letter or digit"));
         }
-        Ok((choice, workload))
+        Ok(workload)
     }
 
     /// The record is written under a name out of sight and renamed, so that an
@@ -159,6 +188,37 @@ impl Engine {
             super::remove::clear(new.dir());
         }
         written
+    }
+}
+
+/// Checks wishes on one host.
+pub struct Checker<'e> {
+    engine: &'e Engine,
+    host: HostFacts<'static>,
+    choices: RefCell<BTreeMap<Vec<Isolation>, Choice>>,
+}
+
+impl Checker<'_> {
+    /// As [`Engine::check`].
+    ///
+    /// # Errors
+    /// Those of it.
+    pub fn check(&self, wish: &Wish<'_>) -> Result<()> {
+        let known = self.choices.borrow().get(wish.isolation).cloned();
+        let choice = match known {
+            Some(choice) => choice,
+            None => {
+                let choice = select(wish.isolation, &self.engine.paths)?;
+                let mut choices = self.choices.borrow_mut();
+                choices.insert(wish.isolation.to_vec(), choice.clone());
+                choice
+            }
+        };
+        let facts = ImageFacts::unknown(wish.image_name);
+        let made = self
+            .engine
+            .plan(wish, &choice, &facts, &self.host, &new_id()?);
+        made.map(drop)
     }
 }
 

@@ -8,7 +8,7 @@ mod spawn;
 mod talk;
 mod volumes;
 
-pub use create::{Create, Wish};
+pub use create::{Checker, Create, Wish};
 pub use remove::hide_files;
 pub use spawn::helper;
 pub(crate) use talk::NOTICE;

@@ -52,6 +52,7 @@ impl Engine {
                 format!("no such instance: {name}"),
             ));
         };
+        self.complete_volumes(&instance)?;
         let said = self.supervisor_said(&instance);
         let mut control = Control::over(self.spawn_supervisor(&instance, lock)?)?;
         let channel = control.channel();

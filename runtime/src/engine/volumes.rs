@@ -3,7 +3,7 @@
 use isola_volume::{VolumeSpec, Volumes};
 
 use crate::error::{Error, Kind, Result};
-use crate::state::Record;
+use crate::state::{Record, State, new_id};
 use crate::workload::{UserMount, Workload, merge_volumes_from, parse_volumes_from};
 
 use super::{Engine, Instance};
@@ -29,38 +29,46 @@ impl Drop for Made<'_> {
     }
 }
 
-/// Makes the volumes that a workload names and that are not there, and names the
-/// unnamed ones.
-pub(super) fn make<'a>(volumes: &'a Volumes, workload: &mut Workload) -> Result<Made<'a>> {
+/// Names the unnamed volumes of a workload.
+pub(super) fn name(workload: &mut Workload) -> Result<()> {
+    for mount in &mut workload.mounts {
+        if let UserMount::Volume { name, .. } = mount
+            && name.is_empty()
+        {
+            *name = new_id()?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes the volumes that a workload names and that are not there.
+pub(super) fn make<'a>(volumes: &'a Volumes, workload: &Workload) -> Result<Made<'a>> {
     let mut made = Made {
         volumes,
         names: Vec::new(),
     };
-    for mount in &mut workload.mounts {
+    for mount in &workload.mounts {
         let UserMount::Volume {
             name,
             options,
             labels,
+            anonymous,
             ..
         } = mount
         else {
             continue;
         };
-        let named = Some(name.clone()).filter(|name| !name.is_empty());
-        let there = match &named {
-            Some(name) => volumes.find(name)?.is_some(),
-            None => false,
-        };
-        let volume = volumes.create(&VolumeSpec {
-            name: named,
+        let there = volumes.find(name)?.is_some();
+        volumes.create(&VolumeSpec {
+            name: Some(name.clone()),
+            anonymous: *anonymous,
             driver: String::new(),
             labels: labels.clone(),
             options: options.clone(),
         })?;
         if !there {
-            made.names.push(volume.name.clone());
+            made.names.push(name.clone());
         }
-        *name = volume.name;
     }
     Ok(made)
 }
@@ -126,7 +134,19 @@ impl Engine {
         Ok(users.map(|it| it.record.name).collect())
     }
 
-    /// Removes the unnamed volumes that were made for an instance which is gone.
+    /// Makes what a command that was killed has left to be made of a new instance.
+    pub(super) fn complete_volumes(&self, instance: &Instance) -> Result<()> {
+        let mut mounts = instance.record.workload.mounts.iter();
+        let any = mounts.any(|mount| matches!(mount, UserMount::Volume { .. }));
+        if instance.status.state == State::Created && any {
+            let volumes = Volumes::open(self.paths.root())?;
+            make(&volumes, &instance.record.workload)?.keep();
+        }
+        Ok(())
+    }
+
+    /// Removes the unnamed volumes that were made for an instance which is gone, or is
+    /// to go.
     ///
     /// # Errors
     /// One of them is in use, or can't be removed.
@@ -142,7 +162,9 @@ impl Engine {
             else {
                 continue;
             };
-            if !self.users_of_volume(name)?.is_empty() {
+            let mut others = self.list()?.into_iter();
+            let own = &instance.record.id;
+            if others.any(|it| it.record.id != *own && mounts(&it.record, name)) {
                 continue;
             }
             match volumes.remove(name, |_| Vec::new()) {

@@ -138,6 +138,9 @@ pub struct Workload {
     pub auto_remove: bool,
     /// Labels of image and user.
     pub labels: BTreeMap<String, String>,
+    /// What the user notes down of it for other programs.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
     /// Log settings.
     pub log: LogOptions,
     /// How its health is found out, if at all.

@@ -110,6 +110,8 @@ pub struct Options {
     pub label: Vec<String>,
     /// `--label-file`, paths.
     pub label_file: Vec<String>,
+    /// `--annotation`
+    pub annotation: Vec<String>,
     /// `--restart`.
     pub restart: Option<String>,
     /// `--rm`.

@@ -86,6 +86,7 @@ pub(crate) fn workload() -> Workload {
         restart: Restart::No,
         auto_remove: false,
         labels: BTreeMap::new(),
+        annotations: BTreeMap::new(),
         log: LogOptions {
             enabled: false,
             max_size: 0,

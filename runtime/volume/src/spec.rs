@@ -19,6 +19,8 @@ const SIZES: &str = "a size is a number of bytes or has one of k m g t behind it
 pub struct VolumeSpec {
     /// Its name; without one it is anonymous and gets a random name.
     pub name: Option<String>,
+    /// It is anonymous although its name was chosen before.
+    pub anonymous: bool,
     /// The driver; empty means `local`, the only one.
     pub driver: String,
     /// Labels.

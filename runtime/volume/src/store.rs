@@ -1,6 +1,7 @@
 //! All volumes: making, finding, removing.
 
 use std::collections::BTreeMap;
+use std::ffi::CStr;
 use std::fs::{DirBuilder, File};
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -220,7 +221,7 @@ impl Volumes {
         };
         self.tell("destroy", name);
         // Out of sight already: if this fails, the next change goes on with it.
-        self.with_folder(|folder| tree::remove(folder, &gone))
+        self.with_folder(|folder| take_away(folder, &gone))
             .map_err(|error| Error::io("remove", &self.folder.join(name), error))
     }
 
@@ -286,7 +287,7 @@ impl Volumes {
             for name in tree::names(folder)? {
                 let bytes = name.as_bytes();
                 if bytes.starts_with(NEW.as_bytes()) || bytes.starts_with(GONE.as_bytes()) {
-                    tree::remove(folder, &name)?;
+                    take_away(folder, &name)?;
                 }
             }
             Ok(())
@@ -296,9 +297,23 @@ impl Volumes {
     }
 }
 
+/// Removes a folder that is out of sight. Others may be at the same: whoever removes one
+/// does so without the lock, and whoever takes the lock sweeps. So what has gone
+/// meanwhile is no failure, and what is left is looked at again.
+fn take_away(folder: BorrowedFd<'_>, name: &CStr) -> std::io::Result<()> {
+    const TRIES: usize = 100;
+    for _ in 0..TRIES {
+        match tree::remove(folder, name) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            other => return other,
+        }
+    }
+    tree::remove(folder, name)
+}
+
 fn record(name: String, spec: &VolumeSpec) -> Record {
     let mut labels = spec.labels.clone();
-    let anonymous = spec.name.is_none();
+    let anonymous = spec.anonymous || spec.name.is_none();
     if anonymous {
         labels.insert(ANONYMOUS.to_owned(), String::new());
     }

@@ -142,10 +142,6 @@ fn lines_of(flag: &str, path: &str, host: &HostFacts<'_>) -> Result<Vec<(usize, 
 /// Labels: the image's, over them the files', then the flags'.
 pub(super) fn labels(cx: &Context<'_>) -> Result<BTreeMap<String, String>> {
     let mut labels = cx.image.labels.clone();
-    let split = |entry: &str| {
-        let (key, value) = entry.split_once('=').unwrap_or((entry, ""));
-        (key.to_owned(), value.to_owned())
-    };
     for path in &cx.options.label_file {
         for (number, line) in lines_of("--label-file", path, cx.host)? {
             let (key, value) = split(&line);
@@ -157,12 +153,29 @@ pub(super) fn labels(cx: &Context<'_>) -> Result<BTreeMap<String, String>> {
             labels.insert(key, value);
         }
     }
-    for entry in &cx.options.label {
+    pairs("--label", &cx.options.label, &mut labels)?;
+    Ok(labels)
+}
+
+/// Annotations: the flags' alone.
+pub(super) fn annotations(cx: &Context<'_>) -> Result<BTreeMap<String, String>> {
+    let mut annotations = BTreeMap::new();
+    pairs("--annotation", &cx.options.annotation, &mut annotations)?;
+    Ok(annotations)
+}
+
+fn split(entry: &str) -> (String, String) {
+    let (key, value) = entry.split_once('=').unwrap_or((entry, ""));
+    (key.to_owned(), value.to_owned())
+}
+
+fn pairs(flag: &str, entries: &[String], into: &mut BTreeMap<String, String>) -> Result<()> {
+    for entry in entries {
         let (key, value) = split(entry);
         if key.is_empty() {
-            return Err(invalid("--label", entry, "no name before `=`"));
+            return Err(invalid(flag, entry, "no name before `=`"));
         }
-        labels.insert(key, value);
+        into.insert(key, value);
     }
-    Ok(labels)
+    Ok(())
 }

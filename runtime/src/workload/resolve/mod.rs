@@ -111,6 +111,7 @@ pub fn resolve(
         restart: policy::restart(&cx)?,
         auto_remove: options.rm,
         labels: env::labels(&cx)?,
+        annotations: env::annotations(&cx)?,
         log: policy::log(&cx)?,
         health: health::health(&cx)?,
     })
