@@ -31,6 +31,28 @@ pub struct Wanted {
     pub no_command: bool,
     /// Folders of the host that are made when absent.
     pub folders: Vec<PathBuf>,
+    /// Mounts whose sources are made with the instance; they are among the options.
+    pub late: Vec<String>,
+}
+
+/// A service with the file and the project that it is of.
+#[derive(Clone, Copy)]
+struct Of<'a> {
+    model: &'a Model,
+    project: &'a Project,
+    name: &'a str,
+    service: &'a Service,
+}
+
+impl Of<'_> {
+    /// `FILE:LINE:COLUMN: services.NAME`, of what is at these keys of the service.
+    fn at(&self, keys: &[&str]) -> String {
+        let path: Vec<&str> = ["services", self.name]
+            .into_iter()
+            .chain(keys.iter().copied())
+            .collect();
+        format!("{}services.{}", self.model.place(&path), self.name)
+    }
 }
 
 /// What instance `number` of a service is to be; `store` is where contents of
@@ -49,7 +71,7 @@ pub fn wanted(
         .services
         .get(name)
         .ok_or_else(|| Error::new(Kind::NoSuch, format!("no such service: {name}")))?;
-    refuse::unsupported(name, service)?;
+    refuse::unsupported(model, name, service)?;
     let mut options = Options {
         args: service.command.clone().unwrap_or_default(),
         entrypoint: service.entrypoint.clone(),
@@ -79,22 +101,45 @@ pub fn wanted(
         shm_size: service.shm_size.map(|size| size.0.to_string()),
         platform: service.platform.clone(),
         restart: restart(service),
+        annotation: pairs(&service.annotations),
         label: labels(model, project, name, service, number),
         ..Options::default()
     };
     limits(service, &mut options);
     health(service, &mut options);
     logging(service, &mut options);
-    networks::fill(project, name, service, number, &mut options)?;
-    let mut folders = Vec::new();
-    mounts::fill(project, name, service, store, &mut options, &mut folders)?;
+    let of = Of {
+        model,
+        project,
+        name,
+        service,
+    };
+    networks::fill(&of, number, &mut options)?;
+    let (folders, late) = mounts::fill(&of, store, &mut options)?;
     Ok(Wanted {
         options,
         walls: service.isolation.0.clone(),
         image: image(project, name, service),
         no_command: service.command.as_ref().is_some_and(Vec::is_empty),
         folders,
+        late,
     })
+}
+
+/// Refuses what can't be had of a project, before anything of it is made: attributes
+/// that nothing here carries out, files and variables that are not there.
+///
+/// # Errors
+/// The first one, by name and place.
+pub fn check(model: &Model, project: &Project, store: &Path) -> Result<()> {
+    for (name, service) in &project.services {
+        wanted(model, project, name, 1, store)?;
+        refuse::contents(model, project, service)?;
+        refuse::folders(model, name, service)?;
+    }
+    let own = project.networks.iter().filter(|(_, it)| !it.external);
+    own.into_iter()
+        .try_for_each(|(name, network)| refuse::network(model, name, network))
 }
 
 /// The image of a service; one that is built and has no name is `PROJECT-SERVICE`.

@@ -297,14 +297,23 @@ fn small_things(name: &str, service: &Node, sink: &mut Sink) {
             );
         }
     }
-    for key in ["annotations", "pull_refresh_after"] {
-        if let Some(node) = service.get(key) {
-            let message = format!("services.{name}.{key} has no effect");
-            let reason = match key {
-                "annotations" => "nothing here reads annotations; `labels` are kept",
-                _ => "`isola compose pull` asks registries",
-            };
-            sink.warn(node.place, message, reason);
+    if let Some(node) = service.get("pull_refresh_after") {
+        let message = format!("services.{name}.pull_refresh_after has no effect");
+        sink.warn(node.place, message, "`isola compose pull` asks registries");
+    }
+    log_options(name, service, sink);
+}
+
+/// Options of log drivers that would ask for something else than sizes.
+fn log_options(name: &str, service: &Node, sink: &mut Sink) {
+    let options = service
+        .get("logging")
+        .and_then(|logging| logging.get("options"))
+        .and_then(Node::as_map);
+    for (key, entry) in options.into_iter().flatten() {
+        if !matches!(key.as_str(), "max-size" | "max-file") {
+            let message = format!("services.{name}.logging.options.{key} has no effect");
+            sink.warn(entry.key, message, "there are max-size and max-file");
         }
     }
 }

@@ -68,6 +68,9 @@ struct BasicFlags {
     /// File with a label on each line
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     label_file: Vec<String>,
+    /// Note KEY=VALUE for other programs, which inspect shows
+    #[arg(long, value_name = "NOTE")]
+    annotation: Vec<String>,
     /// Platform that the image must be for; foreign ones are refused
     #[arg(long, value_name = "OS/ARCH")]
     platform: Option<String>,
@@ -362,6 +365,7 @@ impl CreateFlags {
             disk: wall.disk.clone(),
             label: basic.label.clone(),
             label_file: basic.label_file.clone(),
+            annotation: basic.annotation.clone(),
             restart: basic.restart.clone(),
             rm: basic.rm,
             platform: basic.platform.clone(),

@@ -155,6 +155,7 @@ fn host_config(workload: &Workload) -> Value {
         "Sysctls": sysctls,
         "Devices": devices.collect::<Vec<_>>(),
         "Disk": workload.disk,
+        "Annotations": workload.annotations,
         "LogConfig": {
             "Type": if workload.log.enabled { "json-file" } else { "none" },
             "Config": {"max-size": workload.log.max_size.to_string(), "max-file": workload.log.max_file.to_string()},

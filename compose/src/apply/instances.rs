@@ -198,6 +198,11 @@ fn remove_or_put_aside(world: &World<'_>, instance: &Instance, volumes: bool) ->
         });
         return Ok(());
     }
+    // Its record tells whoever comes after a killed command which volumes are its own, so
+    // they go first. One that a supervisor still has goes after that one.
+    if volumes {
+        let _ = world.engine.remove_anonymous_volumes(instance);
+    }
     world.engine.remove(instance, true)?;
     match volumes {
         true => world.engine.remove_anonymous_volumes(instance),

@@ -33,23 +33,7 @@ pub(super) fn create_network(world: &World<'_>, key: &str) -> Result<()> {
         .networks
         .get(key)
         .ok_or_else(|| missing("network", key))?;
-    let wrong = |what: String| Error::new(Kind::Unsupported, format!("networks.{key}: {what}"));
-    if network.enable_ipv4 == Some(false) {
-        return Err(wrong("`enable_ipv4: false` is not supported".to_owned()));
-    }
-    if let Some(driver) = network
-        .ipam
-        .driver
-        .as_deref()
-        .filter(|driver| *driver != "default")
-    {
-        return Err(wrong(format!("there is no driver {driver} of addresses")));
-    }
     let pools = &network.ipam.config;
-    if pools.iter().any(|pool| !pool.aux_addresses.is_empty()) {
-        return Err(wrong("`aux_addresses` is not supported".to_owned())
-            .hint("an `ip_range` keeps other addresses free"));
-    }
     let all = |of: fn(&crate::project::Pool) -> &Option<String>| {
         pools
             .iter()
@@ -126,6 +110,7 @@ pub(super) fn create_volume(world: &World<'_>, key: &str) -> Result<()> {
             .unwrap_or_default(),
         labels: labels(world, &volume.labels, (label::VOLUME, key), hash),
         options: volume.driver_opts.clone(),
+        ..VolumeSpec::default()
     };
     Volumes::open(world.engine.paths().root())?.create(&spec)?;
     world.note(Done::Volume(volume.name.clone()));

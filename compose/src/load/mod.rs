@@ -23,7 +23,7 @@ use crate::merge;
 use crate::project::Project;
 use crate::schema::PROJECT;
 use crate::walls;
-use crate::yaml::{Node, parse};
+use crate::yaml::{Data, Node, parse};
 
 pub(crate) use bases::built_upon;
 pub(crate) use locate::Located;
@@ -195,6 +195,28 @@ pub fn load(request: &Request, files: &dyn Files) -> Result<Model, Invalid> {
 }
 
 impl Model {
+    /// `FILE:LINE:COLUMN: ` of what is at these keys (or numbers of items), or of the
+    /// nearest that is there above it; empty when nothing of it was written in a file.
+    pub fn place(&self, keys: &[&str]) -> String {
+        let mut node = &self.tree;
+        let mut place = None;
+        for key in keys {
+            let next = match &node.data {
+                Data::Map(map) => map.get(*key).map(|entry| &entry.node),
+                Data::List(list) => key.parse().ok().and_then(|index: usize| list.get(index)),
+                _ => None,
+            };
+            let Some(next) = next else { break };
+            node = next;
+            place = Some(node.place);
+        }
+        place
+            .filter(|place| place.line > 0)
+            .map_or(String::new(), |place| {
+                format!("{}: ", self.sources.show(place))
+            })
+    }
+
     /// The project as it is typed.
     ///
     /// # Errors

@@ -5,25 +5,35 @@ use std::path::{Path, PathBuf};
 use isola_runtime::workload::Options;
 use isola_runtime::{Error, Kind, Result};
 
-use super::contents;
-use crate::project::{Mount, Project, Service};
+use super::{Of, contents};
+use crate::project::{FileReference, Mount, Project};
 
-/// Puts mounts into `options`, and into `folders` what must be there for them.
+/// Puts mounts into `options`. Gives the folders that must be there for them, and those
+/// mounts whose sources are made with the instance.
 pub(super) fn fill(
-    project: &Project,
-    name: &str,
-    service: &Service,
+    of: &Of<'_>,
     store: &Path,
     options: &mut Options,
-    folders: &mut Vec<PathBuf>,
-) -> Result<()> {
-    for mount in &service.volumes {
+) -> Result<(Vec<PathBuf>, Vec<String>)> {
+    let Of {
+        project, service, ..
+    } = *of;
+    let (mut folders, mut late) = (Vec::new(), Vec::new());
+    for (index, mount) in service.volumes.iter().enumerate() {
         let text = match mount.kind.as_str() {
-            "bind" => bind(mount, folders),
+            "bind" => {
+                let before = folders.len();
+                let text = bind(mount, &mut folders);
+                if folders.len() > before {
+                    late.push(text.clone());
+                }
+                text
+            }
             "volume" => volume(project, mount),
             "tmpfs" => tmpfs(mount),
             kind => {
-                let message = format!("services.{name}: volumes of type {kind} are not supported");
+                let at = of.at(&["volumes", &index.to_string()]);
+                let message = format!("{at}: volumes of type {kind} are not supported");
                 return Err(
                     Error::new(Kind::Unsupported, message).hint("there are bind, volume and tmpfs")
                 );
@@ -47,26 +57,33 @@ pub(super) fn fill(
             mode => format!("{other}:{mode}"),
         });
     }
-    for reference in service.secrets.iter().chain(&service.configs) {
-        for (key, value) in [("uid", &reference.uid), ("gid", &reference.gid)] {
-            if let Some(text) = value.as_ref().filter(|text| text.parse::<u32>().is_err()) {
-                let message = format!(
-                    "services.{name}: {key} {text:?} of {} is no number",
-                    reference.source
-                );
-                return Err(Error::new(Kind::Invalid, message)
-                    .hint("names are known within the image only; write the number"));
-            }
-        }
-    }
+    owners(of, "secrets", &service.secrets)?;
+    owners(of, "configs", &service.configs)?;
     for content in contents(project, service) {
         let source = content.path(store);
-        options.mount.push(fields(&[
+        let text = fields(&[
             "type=bind".to_owned(),
             format!("source={}", source.display()),
             format!("target={}", content.target),
             "readonly".to_owned(),
-        ]));
+        ]);
+        late.push(text.clone());
+        options.mount.push(text);
+    }
+    Ok((folders, late))
+}
+
+/// Owners of secrets and configs are numbers.
+fn owners(of: &Of<'_>, section: &str, references: &[FileReference]) -> Result<()> {
+    for (index, reference) in references.iter().enumerate() {
+        for (key, value) in [("uid", &reference.uid), ("gid", &reference.gid)] {
+            if let Some(text) = value.as_ref().filter(|text| text.parse::<u32>().is_err()) {
+                let at = of.at(&[section, &index.to_string(), key]);
+                let message = format!("{at}: {key} {text:?} of {} is no number", reference.source);
+                return Err(Error::new(Kind::Invalid, message)
+                    .hint("names are known within the image only; write the number"));
+            }
+        }
     }
     Ok(())
 }
@@ -84,6 +101,10 @@ fn common(kind: &str, mount: &Mount) -> Vec<String> {
     let mut parts = vec![format!("type={kind}"), format!("target={}", mount.target)];
     if mount.read_only {
         parts.push("readonly".to_owned());
+    }
+    if kind != "tmpfs" {
+        let word = mount.consistency.as_ref();
+        parts.extend(word.map(|word| format!("consistency={word}")));
     }
     parts
 }

@@ -3,16 +3,17 @@
 use isola_runtime::workload::Options;
 use isola_runtime::{Error, Kind, Result};
 
-use crate::project::{Link, Port, Project, Service};
+use super::Of;
+use crate::project::{Link, Port, Project};
 
 /// Puts networks, names and ports into `options`.
-pub(super) fn fill(
-    project: &Project,
-    name: &str,
-    service: &Service,
-    number: u32,
-    options: &mut Options,
-) -> Result<()> {
+pub(super) fn fill(of: &Of<'_>, number: u32, options: &mut Options) -> Result<()> {
+    let Of {
+        project,
+        name,
+        service,
+        ..
+    } = *of;
     options.dns.clone_from(&service.dns);
     options.dns_search.clone_from(&service.dns_search);
     options.dns_option.clone_from(&service.dns_opt);
@@ -38,7 +39,7 @@ pub(super) fn fill(
     // The highest priority first; by name where it is the same.
     links.sort_by(|(a, x), (b, y)| (y.priority, *a).cmp(&(x.priority, *b)));
     for (key, link) in &links {
-        options.network.push(attachment(project, name, key, link)?);
+        options.network.push(attachment(of, key, link)?);
     }
     if links.iter().all(|(_, link)| link.mac_address.is_none()) {
         options.mac_address.clone_from(&service.mac_address);
@@ -48,7 +49,8 @@ pub(super) fn fill(
 
 /// `name=NETWORK,alias=...`: the service's name, its aliases, and what others call
 /// it by `links`.
-fn attachment(project: &Project, name: &str, key: &str, link: &Link) -> Result<String> {
+fn attachment(of: &Of<'_>, key: &str, link: &Link) -> Result<String> {
+    let Of { project, name, .. } = *of;
     let network = project.networks.get(key).ok_or_else(|| {
         Error::new(
             Kind::NoSuch,
@@ -56,7 +58,8 @@ fn attachment(project: &Project, name: &str, key: &str, link: &Link) -> Result<S
         )
     })?;
     if !link.link_local_ips.is_empty() {
-        let message = format!("services.{name}.networks.{key}: `link_local_ips` is not supported");
+        let at = of.at(&["networks", key, "link_local_ips"]);
+        let message = format!("{at}.networks.{key}: `link_local_ips` is not supported");
         return Err(Error::new(Kind::Unsupported, message)
             .hint("give it an `ipv4_address` or `ipv6_address`"));
     }

@@ -1,73 +1,206 @@
-//! Attributes that nothing here carries out. Left out silently they would give a
-//! service less than its author relies on, so they are refused by name.
+//! What nothing here carries out. Left out silently it would give a service less than
+//! its author relies on, so it is refused by name and place, before anything is made.
+
+use std::path::Path;
 
 use isola_runtime::{Error, Kind, Result};
 
-use crate::project::Service;
+use crate::load::Model;
+use crate::project::{FileReference, Network, Project, Service};
 
-/// Refuses the first attribute that can't be had.
-pub(super) fn unsupported(name: &str, service: &Service) -> Result<()> {
-    let Some((attribute, hint)) = found(service) else {
-        return Ok(());
-    };
-    let message = format!("services.{name}: `{attribute}` is not supported");
-    Err(Error::new(Kind::Unsupported, message).hint(hint))
+/// Something that can't be had: its keys below the service or network, how a person
+/// would write it, and what to do about it.
+struct Found(Vec<&'static str>, String, &'static str);
+
+/// Refuses the first attribute of a service that can't be had.
+pub(super) fn unsupported(model: &Model, name: &str, service: &Service) -> Result<()> {
+    let found = shared(service)
+        .or_else(|| limits(service))
+        .or_else(|| devices(service))
+        .or_else(|| others(service));
+    found.map_or(Ok(()), |found| Err(refused(model, "services", name, found)))
 }
 
-fn found(service: &Service) -> Option<(String, &'static str)> {
+fn refused(model: &Model, section: &str, name: &str, found: Found) -> Error {
+    let Found(keys, text, hint) = found;
+    let path: Vec<&str> = [section, name].into_iter().chain(keys).collect();
+    let at = model.place(&path);
+    let message = format!("{at}{section}.{name}: `{text}` is not supported");
+    Error::new(Kind::Unsupported, message).hint(hint)
+}
+
+/// Namespaces of others.
+fn shared(service: &Service) -> Option<Found> {
     let text = |value: &Option<String>| value.clone().unwrap_or_default();
-    let shared = "instances have namespaces of their own; take it away";
-    for (key, value, own) in [
+    let wanted = [
         ("pid", text(&service.pid), &[""][..]),
         ("ipc", text(&service.ipc), &["", "private", "shareable"]),
         ("uts", text(&service.uts), &[""]),
         ("cgroup", text(&service.cgroup), &["", "private"]),
+    ];
+    let (key, value, _) = wanted
+        .into_iter()
+        .find(|(_, value, own)| !own.contains(&value.as_str()))?;
+    let hint = "instances have namespaces of their own; take it away";
+    Some(Found(vec![key], format!("{key}: {value}"), hint))
+}
+
+fn limits(service: &Service) -> Option<Found> {
+    let limited = |key: &'static str| {
+        let hint = "without it a limit would be lost; take it away";
+        Some(Found(vec![key], key.to_owned(), hint))
+    };
+    let parent = service.cgroup_parent.as_ref();
+    if parent.is_some_and(|parent| !parent.is_empty()) {
+        return limited("cgroup_parent");
+    }
+    service
+        .blkio_config
+        .as_ref()
+        .and_then(|_| limited("blkio_config"))
+}
+
+fn devices(service: &Service) -> Option<Found> {
+    let hint = "name the device nodes under `devices`";
+    for (key, is_given) in [
+        (
+            "device_cgroup_rules",
+            !service.device_cgroup_rules.is_empty(),
+        ),
+        ("gpus", !service.gpus.is_empty()),
     ] {
-        if !own.contains(&value.as_str()) {
-            return Some((format!("{key}: {value}"), shared));
+        if is_given {
+            return Some(Found(vec![key], key.to_owned(), hint));
         }
     }
-    let limited = |key: &str| {
-        (
-            key.to_owned(),
-            "without it a limit would be lost; take it away",
-        )
-    };
-    if service
-        .cgroup_parent
-        .as_ref()
-        .is_some_and(|parent| !parent.is_empty())
-    {
-        return Some(limited("cgroup_parent"));
+    let named = service
+        .devices
+        .iter()
+        .find(|it| !it.source.starts_with('/'));
+    if let Some(device) = named {
+        let text = format!("devices: {}", device.source);
+        return Some(Found(vec!["devices"], text, hint));
     }
-    if service.blkio_config.is_some() {
-        return Some(limited("blkio_config"));
-    }
-    let devices = "name the device nodes under `devices`";
-    if !service.device_cgroup_rules.is_empty() {
-        return Some(("device_cgroup_rules".to_owned(), devices));
-    }
-    if !service.gpus.is_empty() {
-        return Some(("gpus".to_owned(), devices));
-    }
-    let reserved = service
-        .deploy
-        .as_ref()
-        .and_then(|deploy| deploy.resources.reservations.as_ref());
-    if reserved.is_some_and(|reserved| !reserved.devices.is_empty()) {
-        return Some(("deploy.resources.reservations.devices".to_owned(), devices));
-    }
+    let deploy = service.deploy.as_ref()?;
+    let reserved = deploy.resources.reservations.as_ref()?;
+    let path = vec!["deploy", "resources", "reservations", "devices"];
+    (!reserved.devices.is_empty()).then(|| Found(path.clone(), path.join("."), hint))
+}
+
+fn others(service: &Service) -> Option<Found> {
     if let Some(mode) = service.userns_mode.as_deref()
         && !matches!(mode, "" | "host")
     {
-        return Some((
+        let hint = "there is `isola run --userns`, or `isolation: vm`";
+        return Some(Found(
+            vec!["userns_mode"],
             format!("userns_mode: {mode}"),
-            "there is `isola run --userns`, or `isolation: vm`",
+            hint,
         ));
     }
-    if service.external_links.iter().any(|link| link.contains(':')) {
-        let hint = "instances of one network know each other by name; put both on one network";
-        return Some(("external_links with an alias".to_owned(), hint));
+    let aliased = service
+        .external_links
+        .iter()
+        .find(|link| link.contains(':'))?;
+    let hint = "instances of one network know each other by name; put both on one network";
+    let text = format!("external_links: {aliased}");
+    Some(Found(vec!["external_links"], text, hint))
+}
+
+/// Refuses what a network can't be.
+pub(super) fn network(model: &Model, name: &str, network: &Network) -> Result<()> {
+    let found = if network.enable_ipv4 == Some(false) {
+        let hint = "IPv6 comes beside IPv4, by `enable_ipv6: true`";
+        Found(vec!["enable_ipv4"], "enable_ipv4: false".to_owned(), hint)
+    } else if let Some(driver) = &network.ipam.driver
+        && driver != "default"
+    {
+        let hint = "addresses are given out by Isola alone; take it away";
+        let text = format!("ipam.driver: {driver}");
+        Found(vec!["ipam", "driver"], text, hint)
+    } else if network
+        .ipam
+        .config
+        .iter()
+        .any(|pool| !pool.aux_addresses.is_empty())
+    {
+        let text = "ipam.config.aux_addresses".to_owned();
+        let hint = "an `ip_range` keeps other addresses free";
+        Found(vec!["ipam", "config"], text, hint)
+    } else {
+        return Ok(());
+    };
+    Err(refused(model, "networks", name, found))
+}
+
+/// Refuses secrets and configs of a service that are not there.
+pub(super) fn contents(model: &Model, project: &Project, service: &Service) -> Result<()> {
+    for (section, references) in [("secrets", &service.secrets), ("configs", &service.configs)] {
+        for reference in references {
+            content(model, project, section, reference)?;
+        }
     }
-    None
+    Ok(())
+}
+
+fn content(
+    model: &Model,
+    project: &Project,
+    section: &str,
+    reference: &FileReference,
+) -> Result<()> {
+    let key = &reference.source;
+    let objects = match section {
+        "secrets" => &project.secrets,
+        _ => &project.configs,
+    };
+    let Some(object) = objects.get(key) else {
+        return Ok(());
+    };
+    let at = |part: &str| model.place(&[section, key, part]);
+    if object.external {
+        let message = format!(
+            "{}{section}.{key}: external {section} are not supported",
+            at("external")
+        );
+        return Err(
+            Error::new(Kind::Unsupported, message).hint("give it by file, environment or content")
+        );
+    }
+    if let Some(file) = &object.file
+        && let Err(error) = std::fs::metadata(Path::new(file))
+    {
+        let message = format!("{}{section}.{key}: cannot read {file}: {error}", at("file"));
+        return Err(Error::new(Kind::Invalid, message)
+            .hint("paths start in the project's folder; make the file, or name another"));
+    }
+    if let Some(variable) = &object.environment
+        && !model.environment.contains_key(variable)
+    {
+        let place = at("environment");
+        let message = format!("{place}{section}.{key}: the variable {variable} is not set");
+        return Err(Error::new(Kind::Invalid, message)
+            .hint(format!("set it, here or in .env: {variable}=...")));
+    }
+    Ok(())
+}
+
+/// Refuses folders of the host that are not there and are not to be made.
+pub(super) fn folders(model: &Model, name: &str, service: &Service) -> Result<()> {
+    for (index, mount) in service.volumes.iter().enumerate() {
+        let options = mount.bind.as_ref();
+        let is_made = options.is_none_or(|options| options.create_host_path.unwrap_or(true));
+        let Some(source) = mount.source.as_ref().filter(|_| mount.kind == "bind") else {
+            continue;
+        };
+        if let Err(error) = std::fs::symlink_metadata(source)
+            && !is_made
+        {
+            let at = model.place(&["services", name, "volumes", &index.to_string()]);
+            let message = format!("{at}services.{name}: cannot mount {source}: {error}");
+            return Err(Error::new(Kind::Invalid, message)
+                .hint("make it, or let it be made: `create_host_path: true`"));
+        }
+    }
+    Ok(())
 }

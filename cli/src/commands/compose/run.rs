@@ -142,8 +142,11 @@ pub(super) fn run(args: &Args, project: &ProjectArgs, context: &Context) -> Resu
     let scope = Scope::of_file(project, std::slice::from_ref(service), context)?;
     let (model, file) = scope.file()?;
     let store = store(context.engine()?, &scope.name);
+    isola_compose::check(model, file, &store)?;
     let variables = args.variables(&model.environment)?;
     let wanted = args.adjust(wanted(model, file, service, 1, &store)?, &variables);
+    let checker = context.engine()?.checker()?;
+    work::check_one(context, &checker, model, service, wanted.clone())?;
     terminal::require(wanted.options.tty && !args.detach, false)?;
     let only = |name: &str| !args.no_deps || name == service;
     let getting = Getting {

@@ -256,7 +256,7 @@ impl MakeArgs {
     ) -> Result<Ready> {
         let (model, project) = scope.file()?;
         // What can't be had is refused before anything is fetched or made.
-        work::check_services(model, project, &store(context.engine()?, &scope.name))?;
+        isola_compose::check(model, project, &store(context.engine()?, &scope.name))?;
         let mut wish = self.wish(scope, no_start, wait)?;
         let meant = |name: &str| {
             !self.no_deps || self.services.is_empty() || self.services.iter().any(|it| it == name)
@@ -298,6 +298,7 @@ impl MakeArgs {
                 eprintln!("hint: --yes makes it anew, without what it holds");
             }
         }
+        work::check_new(context, model, project, &plan)?;
         if !scope.says("COMPOSE_IGNORE_ORPHANS") {
             work::tell_orphans(&plan);
         }
@@ -379,13 +380,6 @@ fn external(project: &isola_compose::project::Project, present: &Present) -> Res
             );
             return Err(Failure::new(Code::NoVolume, message)
                 .hint(format!("`isola volume create {}` makes it", volume.name)));
-        }
-    }
-    for (section, objects) in [("secrets", &project.secrets), ("configs", &project.configs)] {
-        if let Some((key, _)) = objects.iter().find(|(_, it)| it.external) {
-            let message = format!("{section}.{key}: external {section} are not supported");
-            return Err(Failure::new(Code::Unsupported, message)
-                .hint("give it by file, environment or content"));
         }
     }
     Ok(())

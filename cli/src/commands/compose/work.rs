@@ -1,17 +1,17 @@
 //! Carrying plans out for verbs: images first, then the steps, with the user's
 //! signals listened to all the while.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::time::Instant;
 
-use isola_compose::apply::{Cancel, Journal, Outcome, Teller, World, run};
+use isola_compose::apply::{Cancel, Journal, Outcome, Teller, World, run, store};
 use isola_compose::plan::{Plan, Present, Step, What};
-use isola_compose::{Model, project::Project};
+use isola_compose::{Model, Wanted, project::Project};
 use isola_images::Pinned;
 use isola_init::stream::PollSet;
-use isola_runtime::engine::Engine;
+use isola_runtime::engine::{Checker, Engine, Wish};
 use nix::sys::signal::Signal;
 
 use super::scope::Scope;
@@ -245,14 +245,63 @@ pub(super) fn tell_orphans(plan: &Plan) {
     eprintln!("hint: --remove-orphans takes them away");
 }
 
-/// The hash of what a model holds must be there for every service that is planned.
-pub(super) fn check_services(
+/// Asks the engine about the services that a plan makes instances of: what their walls
+/// or the image's platform can't do is refused before the first of them is made.
+/// Networks, other instances and new folders are not there yet, so they are left out.
+pub(super) fn check_new(
+    context: &Context,
     model: &Model,
     project: &Project,
-    store: &std::path::Path,
+    plan: &Plan,
 ) -> Result<()> {
-    for name in project.services.keys() {
-        isola_compose::wanted(model, project, name, 1, store)?;
+    let engine = context.engine()?;
+    let store = store(engine, &project.name);
+    let checker = engine.checker()?;
+    let mut asked = BTreeSet::new();
+    for step in &plan.steps {
+        let What::Create { service, .. } = &step.what else {
+            continue;
+        };
+        if asked.insert(service) {
+            let wanted = isola_compose::wanted(model, project, service, 1, &store)?;
+            check_one(context, &checker, model, service, wanted)?;
+        }
     }
     Ok(())
+}
+
+/// The same of one instance.
+pub(super) fn check_one(
+    context: &Context,
+    checker: &Checker<'_>,
+    model: &Model,
+    service: &str,
+    mut wanted: Wanted,
+) -> Result<()> {
+    let settings = context.settings()?;
+    let options = &mut wanted.options;
+    options.volumes_from.clear();
+    options.mount.retain(|mount| !wanted.late.contains(mount));
+    options
+        .network
+        .retain(|network| matches!(network.as_str(), "none" | "host"));
+    if options.network.is_empty() {
+        options.mac_address = None;
+    }
+    settings.fill(options, &Default::default());
+    let walls = match wanted.walls.is_empty() {
+        true => settings.choose(None, &context.environment())?,
+        false => wanted.walls.clone(),
+    };
+    let wish = Wish {
+        image_name: &wanted.image,
+        options: &wanted.options,
+        config: settings,
+        isolation: &walls,
+        name: None,
+    };
+    checker.check(&wish).map_err(|error| {
+        let place = model.place(&["services", service]);
+        Failure::from(error).about(&format!("{place}services.{service}"))
+    })
 }

@@ -35,6 +35,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit> {
         driver: args.driver.clone(),
         labels: pairs("--label", &args.label)?,
         options: pairs("--opt", &args.opt)?,
+        ..VolumeSpec::default()
     })?;
     print_line(&volume.name)?;
     Ok(Exit::OK)
