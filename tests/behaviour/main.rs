@@ -72,6 +72,10 @@ const ALL: &[(&str, &[Behaviour])] = &[
     ("compose_hooks", compose::hooks::ALL),
     ("compose_watch", compose::watch::ALL),
     ("compose_verbs", compose::verbs::ALL),
+    ("compose_habits", compose::habits::ALL),
+    ("compose_attributes", compose::attributes::ALL),
+    ("compose_bad", compose::bad::ALL),
+    ("compose_checklist", compose::checklist::ALL),
 ];
 
 /// What depends on the version of cgroups: the lab has the second alone, and nothing
@@ -86,6 +90,7 @@ const ABOVE_WALLS: &[&str] = &[
     "compose_screen",
     "compose_events",
     "compose_verbs",
+    "compose_habits",
 ];
 
 fn worth_the_lab(wall: Wall, file: &str) -> bool {

@@ -59,21 +59,31 @@ services:
       - plain
       - {source: variable, target: other, uid: '1000', gid: '1001', mode: 0440}
       - {source: plain, target: /copied, mode: 0400}
+      - {source: plain, target: owned, uid: '1000', mode: 0640}
     configs:
       - inline
       - {source: variable, target: /etc/variable}
+      - {source: file, target: /etc/file, gid: '1001', mode: 0444}
+      - file
 secrets:
   plain: {file: ./plain.txt}
   variable: {environment: TOKEN}
 configs:
   inline: {content: 'inline of ${TOKEN}'}
   variable: {environment: TOKEN}
+  file: {file: ./conf.txt}
 ";
+
+/// The files beside it.
+fn put_contents(stack: &Stack<'_>) {
+    stack.put(".env", "TOKEN=hush\n");
+    stack.put("plain.txt", "plain text");
+    stack.put("conf.txt", "configuration");
+}
 
 fn secrets_and_configs_are_files(env: &Env) {
     let stack = Stack::new(env, CONTENTS);
-    stack.put(".env", "TOKEN=hush\n");
-    stack.put("plain.txt", "plain text");
+    put_contents(&stack);
     stack.run(&["up", "-d"]).ok();
     let read = |path: &str| stack.run(&["exec", "-T", "aa", "cat", path]).ok().stdout;
     assert_eq!(read("/run/secrets/plain"), "plain text");
@@ -81,6 +91,9 @@ fn secrets_and_configs_are_files(env: &Env) {
     assert_eq!(read("/copied"), "plain text");
     assert_eq!(read("/inline"), "inline of hush");
     assert_eq!(read("/etc/variable"), "hush");
+    assert_eq!(read("/run/secrets/owned"), "plain text");
+    assert_eq!(read("/etc/file"), "configuration");
+    assert_eq!(read("/file"), "configuration");
     let stat = |path: &str| {
         stack
             .run(&["exec", "-T", "aa", "stat", "-c", "%a %u %g", path])
@@ -90,6 +103,8 @@ fn secrets_and_configs_are_files(env: &Env) {
     assert_eq!(stat("/run/secrets/other"), "440 1000 1001\n");
     assert_eq!(stat("/copied"), "400 0 0\n");
     assert_eq!(stat("/inline"), "444 0 0\n");
+    assert_eq!(stat("/run/secrets/owned"), "640 1000 0\n");
+    assert_eq!(stat("/etc/file"), "444 0 1001\n");
     stack
         .run(&["exec", "-T", "aa", "sh", "-c", "echo x > /inline"])
         .exits(1);
@@ -102,8 +117,7 @@ fn secrets_and_configs_are_files(env: &Env) {
 
 fn a_changed_secret_makes_the_instance_anew(env: &Env) {
     let stack = Stack::new(env, CONTENTS);
-    stack.put(".env", "TOKEN=hush\n");
-    stack.put("plain.txt", "plain text");
+    put_contents(&stack);
     stack.run(&["up", "-d"]).ok();
     let ids = stack.ids(&[]);
     stack.put(".env", "TOKEN=louder\n");

@@ -5,10 +5,14 @@ use std::path::PathBuf;
 
 use isola_tests::{Env, Output, Running, Terminal};
 
+pub(crate) mod attributes;
+pub(crate) mod bad;
 pub(crate) mod build;
 pub(crate) mod changes;
+pub(crate) mod checklist;
 pub(crate) mod events;
 pub(crate) mod files;
+pub(crate) mod habits;
 pub(crate) mod hooks;
 pub(crate) mod order;
 pub(crate) mod real;

@@ -5,6 +5,7 @@
 mod archives;
 mod bridge;
 mod build;
+mod compose;
 mod disk;
 mod guest;
 mod guest_files;
@@ -71,6 +72,9 @@ const HERE: &[Bench] = &[
     ("start-bridge", bridge::start),
     ("throughput", bridge::throughput),
     ("names", names::run),
+    ("compose", compose::stack),
+    ("compose-file", compose::file),
+    ("compose-growth", compose::growth),
 ];
 
 const LAB: &[Bench] = &[

@@ -59,6 +59,32 @@ impl Podman {
     }
 }
 
+impl Podman {
+    /// podman-compose with the same storage; it takes podman's own flags from files.
+    pub(crate) fn compose(&self, args: &[&str]) -> Result<Command> {
+        let path = |name: &str| self.store("store").join(name);
+        let storage = self.folder.path().join("storage.conf");
+        let text = format!(
+            "[storage]\ndriver = \"overlay\"\ngraphroot = {:?}\nrunroot = {:?}\n",
+            path("root"),
+            path("run")
+        );
+        std::fs::write(&storage, text)?;
+        let engine = self.folder.path().join("containers.conf");
+        let text = format!(
+            "[containers]\ndefault_ulimits = [{:?}, {:?}]\n[engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"none\"\n",
+            LIMITS[1], LIMITS[3]
+        );
+        std::fs::write(&engine, text)?;
+        let mut command = Command::new("podman-compose");
+        command
+            .env("CONTAINERS_STORAGE_CONF", storage)
+            .env("CONTAINERS_CONF", engine)
+            .args(args);
+        Ok(command)
+    }
+}
+
 /// Options of `podman run` where raising limits is refused.
 pub(crate) const LIMITS: [&str; 4] = [
     "--ulimit",
@@ -129,6 +155,20 @@ impl Docker {
             .arg(host(self.folder.path()))
             .args(args);
         command
+    }
+
+    /// Compose in the form that is installed: docker's plugin, or the program of its
+    /// own; its name for the table, and how it is called.
+    pub(crate) fn compose(&self) -> Option<(&'static str, Command)> {
+        if quiet(&mut self.command(&["compose", "version"])).is_ok() {
+            return Some(("docker compose", self.command(&["compose"])));
+        }
+        if !has("docker-compose") {
+            return None;
+        }
+        let mut command = Command::new("docker-compose");
+        command.arg("--host").arg(host(self.folder.path()));
+        Some(("docker-compose", command))
     }
 }
 

@@ -101,10 +101,22 @@ const BASE: &[Need] = &[
         "docker.io",
         "the same, with manifests of its own; benches compare with it",
     ),
+    need(
+        "docker-compose",
+        "docker-compose",
+        "reads compose files for comparison; benches compare with it",
+    ),
 ];
 
 /// Programs that benches compare with; none is needed for a test.
-const PEERS: &[Need] = &[need("crun", "crun", "benches compare with it")];
+const PEERS: &[Need] = &[
+    need("crun", "crun", "benches compare with it"),
+    need(
+        "podman-compose",
+        "podman-compose",
+        "benches compare with it",
+    ),
+];
 
 /// `cargo xtask setup`.
 #[derive(clap::Args, Default)]
