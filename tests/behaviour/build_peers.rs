@@ -108,9 +108,7 @@ fn compare(
     let theirs = tree::read(&buildah.build(case.name, folder, &file, &options));
     let mut found = tree::differences(&ours, &theirs);
     if case.runs {
-        found.retain(|(path, _)| {
-            !(PLACES.contains(&path.as_str()) && !ours.contains_key(&path[1..]))
-        });
+        found.retain(|(path, _)| !PLACES.contains(&path.as_str()) || ours.contains_key(&path[1..]));
     }
     let inspected = env.json(&["image", "inspect", case.name]);
     let (own, other) = (&inspected[0]["Config"], buildah.config(case.name));

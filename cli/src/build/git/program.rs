@@ -101,10 +101,8 @@ impl Git<'_> {
                 let stream = complaints.into_iter();
                 stream.for_each(|stream| drop(stream.take(LONGEST).read_to_end(&mut told)));
             });
-            let stdout = child.stdout.take().into_iter();
-            let read = stdout
-                .map(|stream| stream.take(LONGEST).read_to_end(&mut out).map(drop))
-                .collect::<std::io::Result<()>>();
+            let mut stdout = child.stdout.take().into_iter();
+            let read = stdout.try_for_each(|s| s.take(LONGEST).read_to_end(&mut out).map(drop));
             let _ = reader.join();
             read
         })
