@@ -207,8 +207,9 @@ const WITHOUT_EFFECT_IN_DEPLOY: &[&str] = &[
     "endpoint_mode",
 ];
 
-/// Namespaces of the host or of another service, which a guest can't join.
-const NAMESPACES: &[&str] = &["network_mode", "pid", "ipc", "uts", "cgroup", "userns_mode"];
+/// Namespaces of the host or of another service, which a guest can't join. That of users
+/// is its own kernel's: `userns_mode: host`, which maps none, asks for nothing else.
+const NAMESPACES: &[&str] = &["network_mode", "pid", "ipc", "uts", "cgroup"];
 
 /// Warns about what has no effect and refuses what the service's walls can't do.
 pub(crate) fn check(tree: &Node, default: &[Isolation], sink: &mut Sink) {

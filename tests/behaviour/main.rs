@@ -74,6 +74,7 @@ const ALL: &[(&str, &[Behaviour])] = &[
     ("compose_verbs", compose::verbs::ALL),
     ("compose_habits", compose::habits::ALL),
     ("compose_attributes", compose::attributes::ALL),
+    ("compose_mounts", compose::mounts::ALL),
     ("compose_bad", compose::bad::ALL),
     ("compose_checklist", compose::checklist::ALL),
 ];
