@@ -5,6 +5,14 @@ use super::Reader;
 use crate::diagnostic::Place;
 use crate::yaml::{Data, Node};
 
+/// Words of a line, as a shell parts them.
+///
+/// # Errors
+/// The quote that is never closed.
+pub fn words_of(line: &str) -> Result<Vec<String>, char> {
+    split(line)
+}
+
 /// A text becomes a list of words.
 pub(crate) fn command(reader: &mut Reader<'_>, node: Node) -> Option<Node> {
     let (Some(text), place) = (node.as_text(), node.place) else {

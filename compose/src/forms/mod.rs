@@ -14,6 +14,7 @@ mod words;
 use std::path::Path;
 
 pub(crate) use checks::*;
+pub use commands::words_of;
 pub(crate) use commands::{command, health_test};
 pub(crate) use mounts::{device, volume};
 pub(crate) use paths::{absolute, clean};
@@ -25,14 +26,6 @@ use crate::diagnostic::{Place, Sink, did_you_mean, hint_among};
 use crate::schema::{Complaint, Record, Shape};
 use crate::units;
 use crate::yaml::{Data, Entry, Map, Node, Tag};
-
-/// Words of a line, as a shell parts them.
-///
-/// # Errors
-/// The quote that is never closed.
-pub fn words_of(line: &str) -> Result<Vec<String>, char> {
-    commands::split(line)
-}
 
 /// What reading needs to know.
 pub(crate) struct Reader<'a> {

@@ -1,5 +1,7 @@
 //! One stage: from its base through its instructions.
 
+mod source;
+
 use std::time::Instant;
 
 use isola_images::files::Files;
@@ -15,6 +17,8 @@ use crate::graph;
 use crate::key::Key;
 use crate::options::{Context, Event, Step};
 use crate::scope::Scope;
+
+pub(crate) use source::Source;
 
 /// A stage that is being built.
 pub(crate) struct Stage<'a> {
@@ -360,21 +364,6 @@ impl Stage<'_> {
         let layers: Vec<Layer> = base.layers.iter().map(|made| made.layer.clone()).collect();
         let tree = crate::tree::Tree::layers(Files::open(&layers)?);
         Ok(Source::Own(Box::new(tree)))
-    }
-}
-
-/// Files to take from.
-pub(crate) enum Source<'a> {
-    Context(&'a crate::tree::Tree),
-    Own(Box<crate::tree::Tree>),
-}
-
-impl Source<'_> {
-    pub(crate) fn tree(&self) -> &crate::tree::Tree {
-        match self {
-            Source::Context(tree) => tree,
-            Source::Own(tree) => tree,
-        }
     }
 }
 

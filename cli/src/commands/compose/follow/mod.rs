@@ -3,6 +3,7 @@
 //! supervisors of ends.
 
 mod arrivals;
+mod end;
 mod source;
 
 use std::io::{self, BufWriter, Write};
@@ -17,11 +18,12 @@ use jiff::Timestamp;
 use rustix::fs::inotify;
 
 use crate::context::Context;
-use crate::error::{Exit, Failure, Result};
+use crate::error::{Failure, Result};
 use crate::logfile::{Entry, LogReader};
 use crate::streams::Signals;
 
 use arrivals::Arrivals;
+pub(super) use end::{Abort, End};
 use source::{Source, at_rest, label, wait_for};
 
 /// An instance that has ended may be started again by another command: a restart.
@@ -36,40 +38,6 @@ pub(super) struct Look {
     pub(super) timestamps: bool,
     pub(super) no_prefix: bool,
     pub(super) colors: bool,
-}
-
-/// When the end of one ends all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Abort {
-    Never,
-    OnExit,
-    OnFailure,
-}
-
-/// How following ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
-    /// All have ended.
-    All,
-    /// One has ended with this code, and the others are to follow.
-    One(i32),
-    /// The user has enough.
-    Signal(i32),
-}
-
-impl End {
-    /// The others are to be stopped.
-    pub(super) fn is_wanted(self) -> bool {
-        self != End::All
-    }
-
-    pub(super) fn exit(self) -> Exit {
-        match self {
-            End::All => Exit::OK,
-            End::One(code) => Exit::of(code),
-            End::Signal(signal) => Exit::of(128 + signal),
-        }
-    }
 }
 
 /// Logs that are followed.
