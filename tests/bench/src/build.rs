@@ -6,11 +6,13 @@ use std::process::Command;
 use crate::Result;
 use crate::pairs::measure;
 use crate::peers::Docker;
-use crate::programs::{BOX, Programs, has, quiet};
+use crate::programs::{BOX, Programs, has, output, quiet};
 use crate::table::Row;
 
-/// Two programs, two copies, settings. The base is named in full, as buildah needs it.
-const DOCKERFILE: &str = "FROM docker.io/library/isola-bench-box:1
+/// The base, named in full, as buildah needs it.
+const BASE: &str = "docker.io/library/isola-bench-box:1";
+/// What is done on it: programs, copies, settings.
+const STEPS: &str = "
 RUN /bin/busybox mkdir -p /work && echo one > /work/one
 COPY src /src
 ENV MODE=release
@@ -82,7 +84,7 @@ pub(crate) fn run(programs: &Programs, rounds: u32) -> Result<Vec<Row>> {
 fn context(data: &Path) -> Result<PathBuf> {
     let context = data.join("context");
     std::fs::create_dir_all(context.join("src"))?;
-    std::fs::write(context.join("Dockerfile"), DOCKERFILE)?;
+    std::fs::write(context.join("Dockerfile"), format!("FROM {BASE}{STEPS}"))?;
     for number in 0..FILES {
         let line = format!("line of file {number}\n");
         let content = line.repeat(BYTES / line.len());
@@ -105,8 +107,11 @@ impl Buildah {
         let folder = data.join("buildah");
         let buildah = Buildah { folder };
         let source = format!("docker-archive:{}", archive.display());
-        let pulled = quiet(&mut buildah.command(&["pull", "-q", &source]));
-        pulled.map_err(|e| e.to_string())?;
+        let pulled = output(&mut buildah.command(&["pull", "-q", &source]));
+        let id = pulled.map_err(|e| e.to_string())?;
+        // It takes short names of archives for ones of this machine.
+        let tagged = quiet(&mut buildah.command(&["tag", id.trim(), BASE]));
+        tagged.map_err(|e| e.to_string())?;
         Ok(buildah)
     }
 
