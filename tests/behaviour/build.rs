@@ -17,7 +17,8 @@ behaviours![
     Every mounts_and_secrets_leave_nothing,
     Every stages_are_built_side_by_side,
     Every commit_export_and_diff,
-    Container caches_stay_and_keys_are_passed_on,
+    Once caches_stay,
+    Every agents_are_passed_on,
 ];
 
 /// A context with these files.
@@ -498,7 +499,7 @@ fn commit_export_and_diff(env: &Env) {
     env.isola(["rm", "aa"]).ok();
 }
 
-fn caches_stay_and_keys_are_passed_on(env: &Env) {
+fn caches_stay(env: &Env) {
     let dockerfile = "FROM box\nARG N\nRUN --mount=type=cache,id=c,target=/c echo $N >> /c/list && cp /c/list /list\n";
     let folder = context(env, &[("Dockerfile", dockerfile)]);
     for number in ["1", "2"] {
@@ -512,11 +513,50 @@ fn caches_stay_and_keys_are_passed_on(env: &Env) {
         .ok();
     }
     assert_eq!(sh(env, "cached", "cat /list"), "1\n2\n");
-    let ssh = "FROM box\nRUN --mount=type=ssh,mode=0666 test -S $SSH_AUTH_SOCK && stat -c %a $SSH_AUTH_SOCK > /mode\n";
+}
+
+/// The agent is the host's, behind every wall: connections go on, side by side and at
+/// length, and nothing of them is left in the image.
+fn agents_are_passed_on(env: &Env) {
+    let script = "FROM box
+RUN --network=none --mount=type=ssh,mode=0640,uid=7,gid=8 --mount=type=ssh,id=two,target=/keys/two \
+    stat -c '%F %a %u %g' /run/buildkit/ssh_agent.0 > /told; \
+    test $SSH_AUTH_SOCK = /keys/two || exit 3; \
+    for n in 0 1 5 70000; do probe echo /run/buildkit/ssh_agent.0 $n >> /told || exit 4; done; \
+    probe echo /keys/two 3000000 > /a & probe echo /keys/two 2000000 > /b & wait; \
+    cat /a /b >> /told; rm /a /b
+RUN --mount=type=ssh,id=two,target=/keys/two true
+RUN find / -xdev -name 'ssh_agent*' -o -xdev -name keys > /left
+";
+    let folder = context(env, &[("Dockerfile", script)]);
+    let mut options = Vec::new();
+    for name in ["default", "two"] {
+        let agent = env.files().join(name);
+        let listener = std::os::unix::net::UnixListener::bind(&agent).unwrap();
+        std::thread::spawn(move || isola_tests::wire::serve_echo(listener));
+        options.extend(["--ssh".to_owned(), format!("{name}={}", agent.display())]);
+    }
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    build(env, &folder, "keys", &options).ok();
+    assert_eq!(
+        sh(env, "keys", "cat /told"),
+        "socket 640 7 8\n0\n1\n5\n70000\n3000000\n2000000\n"
+    );
+    let left = sh(env, "keys", "cat /left");
+    assert!(
+        !left.contains("keys") && !left.contains("buildkit"),
+        "{left}"
+    );
+    // What is there already is not covered.
+    let taken = "FROM box\nRUN --mount=type=ssh,target=/etc/plain true\n";
+    let folder = context(env, &[("Dockerfile", taken)]);
+    build(env, &folder, "taken", &options)
+        .fails(1, "listen at '/etc/plain': Address already in use");
+    // An agent that has gone is told before the step.
+    let agent = env.files().join("two");
+    std::fs::remove_file(&agent).unwrap();
+    drop(std::os::unix::net::UnixListener::bind(&agent).unwrap());
+    let ssh = "FROM box\nRUN --mount=type=ssh,id=two true\n";
     let folder = context(env, &[("Dockerfile", ssh)]);
-    let agent = env.files().join("agent");
-    let _listener = std::os::unix::net::UnixListener::bind(&agent).unwrap();
-    let option = format!("default={}", agent.display());
-    build(env, &folder, "keys", &["--ssh", &option, "--network=none"]).ok();
-    assert_eq!(sh(env, "keys", "cat /mode"), "666\n");
+    build(env, &folder, "gone", &options).fails(1, "pass the SSH agent two on");
 }

@@ -4,6 +4,7 @@
 //! ```text
 //! probe serve tcp:80 udp:53 sum:90 ...  serves for ever; says `ready` first
 //! probe ask tcp|udp ADDRESS:PORT        what is answered
+//! probe echo SOCKET BYTES               sends to what gives every byte back one higher
 //! probe send ADDRESS:PORT BYTES         sends to a `sum`, tells whether all arrived
 //! probe dns NAME [TYPE]                 asks the first server of resolv.conf
 //! probe flock|posix FILE [hold]         `locked` or `busy`; with `hold` until the input ends
@@ -49,6 +50,11 @@ fn run(words: &[&str]) -> Result<(), String> {
         ["send", to, bytes] => {
             let count = bytes.parse().map_err(|_| "no number of bytes")?;
             wire::send_bytes(address(to)?, count)
+        }
+        ["echo", socket, bytes] => {
+            let count = bytes.parse().map_err(|_| "no number of bytes")?;
+            wire::echo(Path::new(socket), count)?;
+            say(bytes)
         }
         ["dns", name] => say(&wire::ask_dns(server()?, name, "A")?),
         ["dns", name, kind] => say(&wire::ask_dns(server()?, name, kind)?),

@@ -3,6 +3,8 @@
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
 use std::time::Duration;
 
 use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
@@ -117,6 +119,51 @@ pub fn ask_tcp(to: SocketAddr, patience: Duration) -> Result<String, String> {
     match stream.read_to_string(&mut text).map_err(words)? {
         0 => Err("nothing was said".to_owned()),
         _ => Ok(text),
+    }
+}
+
+/// Gives every byte back, one higher, until the client ends.
+pub fn serve_echo(listener: UnixListener) {
+    for client in listener.incoming().flatten() {
+        std::thread::spawn(move || {
+            let mut client = client;
+            let mut buffer = [0; 8 << 10];
+            while let Ok(count @ 1..) = client.read(&mut buffer) {
+                buffer[..count]
+                    .iter_mut()
+                    .for_each(|byte| *byte = byte.wrapping_add(1));
+                if client.write_all(&buffer[..count]).is_err() {
+                    return;
+                }
+            }
+        });
+    }
+}
+
+/// Sends `count` bytes to [`serve_echo`], ends, and looks at all that comes back.
+///
+/// # Errors
+/// In words.
+pub fn echo(socket: &Path, count: usize) -> Result<(), String> {
+    let words = |error: std::io::Error| format!("{}: {error}", socket.display());
+    let mut stream = UnixStream::connect(socket).map_err(words)?;
+    let mut writer = stream.try_clone().map_err(words)?;
+    let sent: Vec<u8> = (0..count).map(|at| (at / 7 % 251) as u8).collect();
+    let wanted: Vec<u8> = sent.iter().map(|byte| byte + 1).collect();
+    let sender = std::thread::spawn(move || {
+        writer.write_all(&sent)?;
+        writer.shutdown(std::net::Shutdown::Write)
+    });
+    let mut got = Vec::new();
+    stream.read_to_end(&mut got).map_err(words)?;
+    let sent = sender.join().map_err(|_| "the sender failed")?;
+    sent.map_err(words)?;
+    match got == wanted {
+        true => Ok(()),
+        false => Err(format!(
+            "{} bytes came back, not those of {count}",
+            got.len()
+        )),
     }
 }
 

@@ -22,7 +22,6 @@ mod output;
 mod owner;
 mod run;
 mod scope;
-mod ssh;
 mod stage;
 mod step_copy;
 mod step_run;

@@ -42,8 +42,17 @@ pub enum JobMount {
         target: String,
         /// Can't be written to.
         readonly: bool,
-        /// It is a socket, which only works on the same kernel.
-        socket: bool,
+    },
+    /// A socket in the root whose connections go on to one of the host: an SSH agent.
+    Socket {
+        /// The host's socket.
+        source: PathBuf,
+        /// In the root; nothing may be there yet.
+        target: String,
+        /// Permission bits.
+        mode: u32,
+        /// User and group.
+        owner: (u32, u32),
     },
     /// Memory.
     Tmpfs {
@@ -58,7 +67,9 @@ impl JobMount {
     /// Where it is in the root.
     pub fn target(&self) -> &str {
         match self {
-            JobMount::Bind { target, .. } | JobMount::Tmpfs { target, .. } => target,
+            JobMount::Bind { target, .. }
+            | JobMount::Socket { target, .. }
+            | JobMount::Tmpfs { target, .. } => target,
         }
     }
 }

@@ -9,6 +9,7 @@ use isola_images::Layer;
 use isola_images::files::Files;
 use output::{Tail, ending, short};
 use std::fs;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
 use crate::changes::Surroundings;
@@ -30,7 +31,6 @@ struct Prepared {
     folders: Vec<PathBuf>,
     /// Locks on caches.
     locks: Vec<fs::File>,
-    proxies: Vec<crate::ssh::Proxy>,
 }
 
 impl Drop for Prepared {
@@ -182,7 +182,6 @@ impl Stage<'_> {
                 source: file,
                 target: SCRIPT.into(),
                 readonly: true,
-                socket: false,
             });
         }
         for (index, (mount, word)) in mounts.iter().enumerate() {
@@ -235,7 +234,6 @@ impl Stage<'_> {
                     source,
                     target,
                     readonly: mount.readonly,
-                    socket: false,
                 });
             }
             MountKind::Cache { .. } => {
@@ -244,7 +242,6 @@ impl Stage<'_> {
                     source,
                     target,
                     readonly: mount.readonly,
-                    socket: false,
                 });
             }
             MountKind::Secret {
@@ -287,7 +284,6 @@ impl Stage<'_> {
                         source: file,
                         target,
                         readonly: true,
-                        socket: false,
                     });
                 }
             }
@@ -308,22 +304,19 @@ impl Stage<'_> {
                         false => Ok(()),
                     };
                 };
-                let folder = secret_folder(self.build.lease, index)?;
-                all.folders.push(folder.clone());
-                let socket = folder.join("agent");
-                let proxy = crate::ssh::Proxy::start(agent, &socket, *mode, (*uid, *gid))
+                // One that can't be reached is told now, not by ssh in the step.
+                UnixStream::connect(agent)
                     .map_err(|error| Error::io(format!("pass the SSH agent {id} on"), error))?;
-                all.proxies.push(proxy);
                 let target = match target.is_empty() {
                     true => format!("/run/buildkit/ssh_agent.{index}"),
                     false => target,
                 };
                 all.env.push(format!("SSH_AUTH_SOCK={target}"));
-                all.mounts.push(JobMount::Bind {
-                    source: socket,
+                all.mounts.push(JobMount::Socket {
+                    source: agent.clone(),
                     target,
-                    readonly: true,
-                    socket: true,
+                    mode: *mode,
+                    owner: (*uid, *gid),
                 });
             }
         }

@@ -7,7 +7,7 @@ use isola_proto::Failure;
 use isola_proto::spec::Program;
 
 use crate::control::Control;
-use crate::{copy_in, copy_out, copy_remove, error, fds, init1, sys};
+use crate::{copy_in, copy_out, copy_remove, error, fds, init1, listen, sys};
 
 /// Problems of a copy: they are told on standard error and it goes on; in the end
 /// the exit code is 1.
@@ -40,6 +40,7 @@ pub(crate) fn run_built_in(program: &Program, control: &Control) -> Failure {
         Program::Changes { alone } => copy_out::write_changes(*alone, &mut problems),
         Program::TarIn { path, owners } => copy_in::read_archive(path, *owners, &mut problems),
         Program::Remove { paths } => copy_remove::remove(paths, &mut problems),
+        Program::Listen { sockets } => listen::serve(sockets),
     };
     if let Err(failure) = result {
         problems.tell(failure);

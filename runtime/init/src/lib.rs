@@ -24,6 +24,7 @@ mod init1;
 mod join;
 mod launch;
 mod limits;
+mod listen;
 mod mask;
 mod mountfd;
 mod mounts;

@@ -5,6 +5,7 @@
 pub mod frame;
 pub mod message;
 pub mod net;
+pub mod relay;
 pub mod spec;
 
 pub use frame::{Decoder, Frame, FrameError, Kind};

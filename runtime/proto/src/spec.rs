@@ -239,6 +239,25 @@ pub enum Program {
         /// End all other processes first, but the first one.
         alone: bool,
     },
+    /// Listens at sockets in the root and passes their connections on as frames of their
+    /// own over standard input and output ([`crate::relay`]), until its input ends.
+    Listen {
+        /// The sockets; what is at their paths already is left alone and an error.
+        sockets: Vec<ListenSocket>,
+    },
+}
+
+/// A socket that [`Program::Listen`] makes (unix(7), a stream).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenSocket {
+    /// Absolute path inside the root. Folders that lead there are made.
+    pub path: String,
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
 }
 
 /// The five capability sets by name, as `CAP_CHOWN` (capabilities(7)).

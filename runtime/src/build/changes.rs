@@ -3,13 +3,13 @@
 use std::io::{self, Read};
 
 use isola_init::stream::Peer;
-use isola_proto::spec::{Program, TermSize};
-use isola_proto::{Event, ExitStatus, Frame, Kind as FrameKind, ProcessSpec};
+use isola_proto::spec::Program;
+use isola_proto::{Event, ExitStatus, Frame, Kind as FrameKind};
 
-use crate::control::{Command, Control, decode};
+use super::helper;
+use crate::control::{Control, decode};
 use crate::engine::Instance;
 use crate::error::{Error, Kind, Result};
-use crate::workload::{ExecOptions, HostFacts, exec_spec};
 
 /// So much of what the reader complains about is kept, in bytes.
 const COMPLAINT: usize = 4096;
@@ -35,31 +35,8 @@ impl<'a> Changes<'a> {
         instance: &Instance,
         alone: bool,
     ) -> Result<Changes<'a>> {
-        let options = ExecOptions {
-            // Never run: the program below takes its place.
-            args: vec!["changes".to_owned()],
-            user: Some("0:0".to_owned()),
-            workdir: Some("/".to_owned()),
-            privileged: true,
-            ..ExecOptions::default()
-        };
-        let host = HostFacts::read()?;
-        let process = exec_spec(
-            &instance.record.workload,
-            &options,
-            &host,
-            TermSize::default(),
-        )?;
-        let process = ProcessSpec {
-            program: Program::Changes { alone },
-            ..process
-        };
-        let channel = control.channel();
-        control.ask(&Command::Exec {
-            channel,
-            process: Box::new(process),
-            detach: false,
-        })?;
+        let process = helper(instance, Program::Changes { alone })?;
+        let channel = super::start(control, process)?;
         Ok(Changes {
             control,
             channel,

@@ -4,6 +4,7 @@
 //! once and its file system is never read by the host.
 
 mod changes;
+mod sockets;
 
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -12,15 +13,16 @@ use std::time::{Duration, Instant};
 use isola_build::{Error, Job, JobMount, Kind, Result, Runner, Said, Take};
 use isola_images::Image;
 use isola_init::stream::{Peer, PollSet};
-use isola_proto::spec::TermSize;
+use isola_proto::spec::{Program, TermSize};
 use isola_proto::{Event, Frame, Kind as FrameKind, ProcessSpec};
 
 use crate::config::Config;
 use crate::control::{Command, Control, decode};
 use crate::engine::{Create, Engine, Instance, Wish};
-use crate::workload::{ExecOptions, HostFacts, Isolation, Options, WallCapabilities, exec_spec};
+use crate::workload::{ExecOptions, HostFacts, Isolation, Options, exec_spec};
 
 pub use changes::Changes;
+use sockets::Sockets;
 
 /// How often a running program looks whether its build has failed elsewhere.
 const PULSE: Duration = Duration::from_millis(200);
@@ -118,7 +120,11 @@ impl Runner for Steps<'_> {
     ) -> Result<()> {
         let (instance, mut control) = self.put_up(job)?;
         let process = self.process(job, &instance)?;
-        let code = program(&mut control, process, said, stop)?;
+        let mut sockets = Sockets::start(&mut control, &instance, &job.mounts)?;
+        let code = program(&mut control, process, &mut sockets, said, stop)?;
+        if let Some(sockets) = sockets {
+            sockets.finish(&mut control)?;
+        }
         if code != 0 {
             return Err(Error::new(Kind::Run(code), format!("exit code {code}")));
         }
@@ -145,21 +151,6 @@ impl Steps<'_> {
             name: None,
             inherit: None,
         })?;
-        let wall = WallCapabilities::of(instance.record.workload.isolation);
-        let socket = job
-            .mounts
-            .iter()
-            .any(|mount| matches!(mount, JobMount::Bind { socket: true, .. }));
-        if socket && wall.own_kernel {
-            self.engine.remove(&instance, true)?;
-            let message = format!(
-                "--mount=type=ssh: a socket of the host can't be reached behind the wall {}",
-                wall.isolation.name()
-            );
-            return Err(Error::new(Kind::Unsupported, message).hint(
-                "fetch what needs a key outside of the build, or use --isolation container",
-            ));
-        }
         if let Ok(mut made) = self.made.lock() {
             made.push(self.engine.files(&instance).dir().to_owned());
         }
@@ -195,7 +186,7 @@ impl Steps<'_> {
             Network::Host => options.network = vec!["host".into()],
         }
         for mount in &job.mounts {
-            options.mount.push(mount_option(mount)?);
+            options.mount.extend(mount_option(mount)?);
         }
         Ok(options)
     }
@@ -242,8 +233,8 @@ fn image(job: &Job<'_>) -> Result<Image> {
     })
 }
 
-/// A mount as `--mount` has it.
-fn mount_option(mount: &JobMount) -> Result<String> {
+/// A mount as `--mount` has it; none for sockets, which are no mounts.
+fn mount_option(mount: &JobMount) -> Result<Option<String>> {
     let field = |name: &str, value: &str| match value.contains(['"', '\n']) {
         true => Err(Error::new(
             Kind::Invalid,
@@ -253,11 +244,11 @@ fn mount_option(mount: &JobMount) -> Result<String> {
     };
     let mut fields = Vec::new();
     match mount {
+        JobMount::Socket { .. } => return Ok(None),
         JobMount::Bind {
             source,
             target,
             readonly,
-            ..
         } => {
             let source = source.to_str().ok_or_else(|| {
                 Error::new(Kind::Invalid, format!("{} is no text", source.display()))
@@ -275,13 +266,45 @@ fn mount_option(mount: &JobMount) -> Result<String> {
             fields.extend(size.map(|size| format!("tmpfs-size={size}")));
         }
     }
-    Ok(fields.join(","))
+    Ok(Some(fields.join(",")))
+}
+
+/// A process of ours behind the wall, with all its rights.
+fn helper(instance: &Instance, program: Program) -> crate::Result<ProcessSpec> {
+    let options = ExecOptions {
+        // Never run: the program takes its place.
+        args: vec!["isola".to_owned()],
+        user: Some("0:0".to_owned()),
+        workdir: Some("/".to_owned()),
+        privileged: true,
+        ..ExecOptions::default()
+    };
+    let host = HostFacts::read()?;
+    let process = exec_spec(
+        &instance.record.workload,
+        &options,
+        &host,
+        TermSize::default(),
+    )?;
+    Ok(ProcessSpec { program, ..process })
+}
+
+/// Starts a process, and returns its channel.
+fn start(control: &mut Control, process: ProcessSpec) -> crate::Result<u32> {
+    let channel = control.channel();
+    control.ask(&Command::Exec {
+        channel,
+        process: Box::new(process),
+        detach: false,
+    })?;
+    Ok(channel)
 }
 
 /// Runs the step's program and returns its exit code.
 fn program(
     control: &mut Control,
     process: ProcessSpec,
+    sockets: &mut Option<Sockets>,
     said: Said<'_>,
     stop: &dyn Fn() -> bool,
 ) -> Result<i32> {
@@ -294,6 +317,9 @@ fn program(
     let mut set = PollSet::default();
     loop {
         while let Some(frame) = control.conn().next_frame() {
+            if let Some(sockets) = sockets {
+                sockets.take(control, &frame)?;
+            }
             match frame.kind {
                 FrameKind::Stdout | FrameKind::Stderr if frame.channel == channel => {
                     said(&frame.payload, frame.kind == FrameKind::Stderr);
@@ -322,9 +348,15 @@ fn program(
         }
         set.clear();
         control.conn().register(&mut set);
+        if let Some(sockets) = sockets {
+            sockets.register(&mut set);
+        }
         set.wait(Some(PULSE))
             .and_then(|()| control.conn().dispatch(&set))
             .map_err(|error| Error::io("talk to the supervisor", error))?;
+        if let Some(sockets) = sockets {
+            sockets.dispatch(control, &set);
+        }
     }
 }
 

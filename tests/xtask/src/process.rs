@@ -42,10 +42,16 @@ pub(crate) fn which(program: &str) -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
+/// Words of a command that are shown; one that leaves tests out has hundreds.
+const SHOWN: usize = 24;
+
 fn show(command: &Command) -> String {
-    std::iter::once(command.get_program())
-        .chain(command.get_args())
-        .map(|part| part.to_string_lossy())
-        .collect::<Vec<_>>()
-        .join(" ")
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let mut words: Vec<_> = words.map(|part| part.to_string_lossy()).collect();
+    let more = words.len().saturating_sub(SHOWN);
+    words.truncate(SHOWN);
+    match more {
+        0 => words.join(" "),
+        more => format!("{} (and {more} more words)", words.join(" ")),
+    }
 }

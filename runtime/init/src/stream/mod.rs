@@ -26,6 +26,7 @@
 
 mod conn;
 mod poll;
+mod relay;
 
 use std::io;
 use std::time::Duration;
@@ -34,6 +35,7 @@ use isola_proto::Frame;
 
 pub use conn::Conn;
 pub use poll::PollSet;
+pub use relay::Relay;
 
 /// One side that runs processes, or asks for them: in this process
 /// ([`crate::server::Server`]) or behind a stream ([`Conn`]).
