@@ -351,7 +351,7 @@ impl Error {
                 "`isola pull --platform {found}` gets it all the same, to be pushed or saved"
             ),
             Self::NoPlatform { .. } => {
-                "`isola pull --platform OS/ARCH` gets another one, which can be pushed and saved, but not run here".into()
+                "--platform takes one of those; what is for other machines can be pushed and saved, but not run here".into()
             }
             Self::InUse { .. } => "remove these instances first".into(),
             Self::SeveralNames { .. } => {

@@ -321,7 +321,10 @@ fn program(
                 sockets.take(control, &frame)?;
             }
             match frame.kind {
-                FrameKind::Stdout | FrameKind::Stderr if frame.channel == channel => {
+                // Without bytes it is the stream's end.
+                FrameKind::Stdout | FrameKind::Stderr
+                    if frame.channel == channel && !frame.payload.is_empty() =>
+                {
                     said(&frame.payload, frame.kind == FrameKind::Stderr);
                     let count = u32::try_from(frame.payload.len()).unwrap_or(u32::MAX);
                     let credit = Frame::credit(FrameKind::CreditOutput, channel, count);

@@ -228,13 +228,7 @@ impl Supervisor {
             .as_ref()
             .map(|health| health.runs.as_slice());
         let last = runs.and_then(<[_]>::last);
-        let said = last.map(|run| {
-            format!(
-                ": its last check ended with {} ({})",
-                run.exit_code,
-                run.output.trim()
-            )
-        });
+        let said = last.map(|run| told(run.exit_code, &run.output));
         let message = format!(
             "instance {} is unhealthy{}",
             self.record.name,
@@ -242,6 +236,24 @@ impl Supervisor {
         );
         self.clients
             .fail(to, Failure::new(ErrorKind::Invalid, message));
+    }
+}
+
+/// Letters of a check's output that fit into an error.
+const TOLD: usize = 200;
+
+/// The last check's code and the last line that it said. What comes from behind the wall
+/// is shown without control characters.
+fn told(exit_code: i32, output: &str) -> String {
+    let line = output.trim().lines().next_back().unwrap_or_default();
+    let line: String = line
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(TOLD)
+        .collect();
+    match line.is_empty() {
+        true => format!(": its last check ended with {exit_code}"),
+        false => format!(": its last check ended with {exit_code} ({line})"),
     }
 }
 
@@ -264,6 +276,20 @@ fn judge(health: &mut Health, exit_code: i32, in_start_period: bool, retries: u3
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_line_of_a_check_is_told() {
+        for (output, wanted) in [
+            ("", ": its last check ended with 7"),
+            (" \n", ": its last check ended with 7"),
+            (
+                "one\ntwo \x1b[31m\n\n",
+                ": its last check ended with 7 (two [31m)",
+            ),
+        ] {
+            assert_eq!(told(7, output), wanted);
+        }
+    }
 
     #[test]
     fn failures_in_a_row_count_after_the_start_period() {
