@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use isola_tests::{Env, behaviours, until};
 
 use crate::build::{build, context};
+use crate::clients::skopeo;
 use crate::registry::Registry;
 
 behaviours![
@@ -17,6 +18,7 @@ behaviours![
     Once contexts_come_from_repositories,
     Once repositories_are_added,
     Once images_of_other_platforms,
+    Once several_platforms_at_once,
     Once results_go_to_registries_and_archives,
 ];
 
@@ -404,9 +406,85 @@ fn images_of_other_platforms(env: &Env) {
     build(env, &folder, "other", &options).ok();
     assert_eq!(env.inspect(&both, "{{.Architecture}}"), "amd64");
     assert_eq!(env.inspect("other", "{{.Architecture}}"), "arm");
-    build(env, &folder, "bad", &["--platform=linux/amd64,linux/arm64"])
-        .fails(1, "one platform at a time");
     build(env, &folder, "bad", &["--platform=a/b/c/d"]).fails(1, "is not a platform");
+}
+
+/// One name for all: an index, which registries, archives and folders get as a whole.
+fn several_platforms_at_once(env: &Env) {
+    let registry = Registry::plain(env);
+    let name = format!("{}/all:1", registry.host);
+    let text = "FROM --platform=$BUILDPLATFORM box AS tool\nARG TARGETPLATFORM\n\
+                RUN --network=none echo $TARGETPLATFORM > /made\n\
+                FROM scratch\nCOPY --from=tool /made /made\n";
+    let folder = dockerfile(env, text);
+    let platforms = "--platform=linux/arm64,linux/amd64,linux/arm/v7,linux/arm64";
+    let file = env.files().join("id");
+    let iidfile = format!("--iidfile={}", file.display());
+    let built = build(env, &folder, &name, &[platforms, "--push", &iidfile]).ok();
+    let id = built.stdout.trim().to_owned();
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), id);
+    assert!(
+        built.stderr.contains("[linux/arm/v7 tool 3/3]"),
+        "{}",
+        built.stderr
+    );
+    assert_eq!(
+        build(env, &folder, &name, &[platforms]).ok().stdout.trim(),
+        id,
+        "all steps were done before"
+    );
+    // Here it stands for this machine's image.
+    assert_eq!(env.inspect(&name, "{{.Architecture}}"), "amd64");
+    assert_eq!(env.inspect(&id, "{{.Architecture}}"), "amd64");
+    let listed = |raw: &str| {
+        let index: serde_json::Value = serde_json::from_str(raw).unwrap();
+        let platforms: Vec<String> = index["manifests"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|it| it["platform"]["architecture"].as_str().unwrap().to_owned())
+            .collect();
+        platforms.join(" ")
+    };
+    let from = format!("docker://{name}");
+    let raw = skopeo(env, &["inspect", "--raw", "--tls-verify=false", &from]);
+    assert_eq!(listed(&raw), "arm64 amd64 arm");
+    std::fs::write(env.files().join("raw"), &raw).unwrap();
+    let digest = tool(&env.files(), "skopeo", &["manifest-digest", "raw"]);
+    assert_eq!(digest.trim(), id);
+    // All of it is kept, and is sent again unchanged.
+    env.isola(["builder", "prune", "-f"]).ok();
+    env.isola(["image", "prune", "-f"]).ok();
+    let again = format!("{}/again:1", registry.host);
+    env.isola(["tag", &name, &again]).ok();
+    let pushed = env.isola(["push", &again]).ok();
+    assert!(pushed.stdout.contains(&id), "{}", pushed.stdout);
+    env.isola(["rmi", &name, &again]).ok();
+    env.isola(["pull", "-q", "--platform=linux/arm64", &again])
+        .ok();
+    assert_eq!(env.inspect(&again, "{{.Architecture}}"), "arm64");
+    env.isola(["system", "check"]).ok();
+    // An archive has them all, a folder one below another.
+    let archive = env.files().join("all.tar");
+    let output = format!("type=oci,dest={}", archive.display());
+    build(env, &folder, "archived:1", &[platforms, "-o", &output]).ok();
+    env.isola(["load", "-i", archive.to_str().unwrap()]).ok();
+    assert_eq!(env.inspect("archived:1", "{{.Architecture}}"), "amd64");
+    let out = env.files().join("out");
+    let output = out.display().to_string();
+    build(env, &folder, "x", &[platforms, "-o", &output]).ok();
+    for (folder, made) in [
+        ("linux_amd64", "linux/amd64\n"),
+        ("linux_arm64", "linux/arm64\n"),
+        ("linux_arm_v7", "linux/arm/v7\n"),
+    ] {
+        assert_eq!(
+            std::fs::read_to_string(out.join(folder).join("made")).unwrap(),
+            made
+        );
+    }
+    build(env, &folder, "x", &[platforms, "-o", "-"]).fails(1, "the files of one platform");
+    build(env, &folder, "x", &["--platform=linux/amd64,a/b/c/d"]).fails(1, "is not a platform");
 }
 
 fn results_go_to_registries_and_archives(env: &Env) {

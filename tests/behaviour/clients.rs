@@ -19,7 +19,8 @@ behaviours![
     NotInLab docker_and_isola_understand_each_other,
 ];
 
-fn skopeo(env: &Env, words: &[&str]) {
+/// Runs skopeo, and gives what it says.
+pub(crate) fn skopeo(env: &Env, words: &[&str]) -> String {
     let mut command = Command::new("skopeo");
     env.host().enter(&mut command);
     let output = command.arg("--insecure-policy").args(words).output();
@@ -29,6 +30,7 @@ fn skopeo(env: &Env, words: &[&str]) {
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
+    String::from_utf8(output.stdout).unwrap()
 }
 
 fn skopeo_and_isola_understand_each_other(env: &Env) {

@@ -30,7 +30,7 @@ impl Request {
         Ok(Request {
             context: args.context.clone(),
             dockerfile: args.file.clone().map_or(Source::Usual, Source::File),
-            platform: super::platform(args.platform.as_deref())?,
+            platforms: super::platforms(&args.platform)?,
             target: args.target.clone(),
             args: pairs("--build-arg", &args.build_arg, &environment)?,
             contexts,

@@ -50,7 +50,7 @@ impl Inputs {
                 name: found.name,
                 context: found.tree,
                 contexts,
-                platform: request.platform,
+                platforms: request.platforms,
                 target: request.target,
                 args,
                 labels: request.labels,

@@ -24,17 +24,18 @@ pub(crate) use output::Output;
 pub(crate) use progress::Shown;
 pub(crate) use request::{Request, Source};
 
-/// What the image is for: the flag, or this machine.
-pub(crate) fn platform(flag: Option<&str>) -> Result<Platform> {
-    match flag {
-        Some(list) if list.contains(',') => {
-            let message =
-                format!("--platform {list}: an image is built for one platform at a time");
-            let hint = "build each under a name of its own";
-            Err(Failure::new(Code::Unsupported, message).hint(hint))
+/// What the image is for: the flag, or this machine. Several are separated by commas.
+pub(crate) fn platforms(flag: &[String]) -> Result<Vec<Platform>> {
+    let mut platforms = Vec::new();
+    for text in flag.iter().flat_map(|text| text.split(',')) {
+        let platform = text.trim().parse()?;
+        if !platforms.contains(&platform) {
+            platforms.push(platform);
         }
-        Some(text) => Ok(text.parse()?),
-        None => Ok(Platform::native()),
+    }
+    match platforms.is_empty() {
+        true => Ok(vec![Platform::native()]),
+        false => Ok(platforms),
     }
 }
 

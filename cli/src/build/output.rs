@@ -5,8 +5,8 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use isola_build::{Built, timestamp, write_tree};
-use isola_images::making::LayerBlob;
-use isola_images::{ImageId, Layer, Reference, Store};
+use isola_images::making::MadeImage;
+use isola_images::{Digest, Layer, Reference, Store};
 
 use crate::context::Context;
 use crate::copy::unpack_tree;
@@ -95,58 +95,83 @@ impl Output {
         matches!(&self.kind, Kind::Tree(path) | Kind::Archive(path) if path == Path::new("-"))
     }
 
-    /// Writes it; gives the image's id if there is one.
+    /// Says whether it can hold what is built for so many platforms.
+    pub(crate) fn check(&self, platforms: usize) -> Result<()> {
+        if !matches!(self.kind, Kind::Tree(_)) || platforms == 1 {
+            return Ok(());
+        }
+        let message = "--output type=tar: an archive holds the files of one platform";
+        let hint = "--output FOLDER has a folder for each";
+        Err(Failure::new(Code::Unsupported, message).hint(hint))
+    }
+
+    /// Writes it; gives the image's id, or of several the index's digest, if there is one.
     pub(crate) fn write(
         &self,
         context: &Context,
         store: &Store,
-        built: &Built,
+        built: &[Built],
         quiet: bool,
-    ) -> Result<Option<ImageId>> {
-        let blobs: Vec<LayerBlob> = built.layers.iter().map(|made| made.blob).collect();
-        let created = timestamp(built.created);
-        let add = |names: &[Reference]| {
-            let id = store.add_made_image(&built.config, &blobs, names, Some(&created))?;
-            store.tell_built(&id);
-            Result::Ok(id)
+    ) -> Result<Option<Digest>> {
+        let made: Vec<MadeImage<'_>> = built.iter().map(made).collect();
+        let add = || {
+            let added = store.add_made(&made, &self.names)?;
+            store.tell_built(&added.image);
+            Result::Ok(Some(added.id))
         };
-        let layers: Vec<Layer> = built.layers.iter().map(|made| made.layer.clone()).collect();
         match &self.kind {
-            Kind::Image => Ok(Some(add(&self.names)?)),
+            Kind::Image => add(),
             Kind::Registry => {
-                let id = add(&self.names)?;
+                let id = add()?;
                 let client = context.registries()?;
                 for name in &self.names {
                     let transfers = Transfers::of_push(quiet);
                     store.push(&client, name, None, &|event| transfers.tell(event))?;
                 }
-                Ok(Some(id))
+                Ok(id)
             }
             Kind::Tree(path) => {
-                stream(path, |out| {
-                    write_tree(&layers, out).map_err(|error| super::failure(error, true))
-                })?;
+                for one in built {
+                    stream(path, |out| tree(one, out))?;
+                }
                 Ok(None)
             }
             Kind::Folder(path) => {
-                std::fs::create_dir_all(path)
-                    .map_err(|error| Failure::system(format!("make {}", path.display()), error))?;
-                unpack_tree(path, |out| {
-                    write_tree(&layers, out).map_err(|error| super::failure(error, true))
-                })?;
+                for one in built {
+                    let path = match built.len() {
+                        1 => path.clone(),
+                        _ => path.join(one.platform.to_string().replace('/', "_")),
+                    };
+                    std::fs::create_dir_all(&path).map_err(|error| {
+                        Failure::system(format!("make {}", path.display()), error)
+                    })?;
+                    unpack_tree(&path, |out| tree(one, out))?;
+                }
                 Ok(None)
             }
             Kind::Archive(path) => {
                 let mut id = None;
                 stream(path, |out| {
-                    let names = &self.names;
-                    id = Some(store.save_made_image(&built.config, &blobs, names, out)?);
+                    id = Some(store.save_made(&made, &self.names, out)?.id);
                     Ok(())
                 })?;
                 Ok(id)
             }
         }
     }
+}
+
+fn made(built: &Built) -> MadeImage<'_> {
+    MadeImage {
+        config: &built.config,
+        layers: built.layers.iter().map(|made| made.blob).collect(),
+        created: Some(timestamp(built.created)),
+    }
+}
+
+fn tree(built: &Built, out: impl Write) -> Result<()> {
+    let layers: Vec<Layer> = built.layers.iter().map(|made| made.layer.clone()).collect();
+    write_tree(&layers, out).map_err(|error| super::failure(error, true))
 }
 
 fn stream(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {

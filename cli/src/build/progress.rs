@@ -116,10 +116,14 @@ impl Shown {
 
     fn tell_json(&self, event: &Event<'_>) {
         let of = |kind: &str, step: &Step| {
-            json!({
+            let mut object = json!({
                 "event": kind, "id": step.id, "stage": step.stage, "number": step.number,
                 "of": step.of, "step": step.text,
-            })
+            });
+            if let Some(platform) = &step.platform {
+                object["platform"] = platform.to_string().into();
+            }
+            object
         };
         let mut object = match event {
             Event::Begin(step) => of("begin", step),
@@ -171,8 +175,10 @@ impl Shown {
             (Some(label), Kind::Bars(_)) => format!("{label} "),
             _ => String::new(),
         };
+        let platform = step.platform.as_ref().map(|it| format!("{it} "));
+        let platform = platform.unwrap_or_default();
         let (stage, number, of) = (&step.stage, step.number, step.of);
-        format!("[{label}{stage} {number}/{of}] {text}")
+        format!("[{label}{platform}{stage} {number}/{of}] {text}")
     }
 
     /// The whole lines that a step has written with these bytes.

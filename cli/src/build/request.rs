@@ -21,8 +21,8 @@ pub(crate) struct Request {
     /// Files to copy from: a folder, an address, or `-`.
     pub(crate) context: String,
     pub(crate) dockerfile: Source,
-    /// What the image is for.
-    pub(crate) platform: Platform,
+    /// What the images are for: one for each.
+    pub(crate) platforms: Vec<Platform>,
     /// The stage; the last one.
     pub(crate) target: Option<String>,
     pub(crate) args: BTreeMap<String, String>,
@@ -60,14 +60,14 @@ pub(crate) enum Source {
 }
 
 impl Request {
-    /// Builds it; the result is nobody's yet. It fails soon after `stop` says so.
+    /// Builds it, for each platform; the result is nobody's yet. It fails soon after `stop` says so.
     pub(crate) fn build(
         self,
         context: &Context,
         store: &Store,
         shown: &Shown,
         stop: &(dyn Fn() -> bool + Sync),
-    ) -> Result<Built> {
+    ) -> Result<Vec<Built>> {
         let settings = context.settings()?;
         let mut limits = self.limits.clone();
         settings.fill(&mut limits, &context.environment());

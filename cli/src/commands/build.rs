@@ -66,15 +66,16 @@ pub(crate) struct Args {
     /// auto, tty, plain, json or quiet
     #[arg(long, value_name = "KIND", default_value = "auto", value_parser = Way::WORDS)]
     progress: String,
-    /// Show nothing but the image's id
+    /// Show nothing but the image's id, or with several platforms the index's digest
     #[arg(short, long)]
     pub(crate) quiet: bool,
-    /// Write the image's id to this file
+    /// Write this id to a file
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     iidfile: Option<std::path::PathBuf>,
-    /// Platform of the image; steps of a foreign one copy, but can't run programs
+    /// Platforms of the image, with commas between them; steps of a foreign one copy, but
+    /// can't run programs
     #[arg(long, value_name = "OS/ARCH")]
-    pub(crate) platform: Option<String>,
+    pub(crate) platform: Vec<String>,
     /// Wall of steps: container, vm, emulated; with commas, the first that works
     #[arg(long, value_name = "WALL")]
     pub(crate) isolation: Option<String>,
@@ -123,6 +124,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<Exit> {
     };
     let output = Output::parse(short, &names)?;
     let request = Request::of_flags(args, context)?;
+    output.check(request.platforms.len())?;
     let shown = Shown::alone(match args.quiet {
         true => Way::Quiet,
         false => Way::of(&args.progress)?,
@@ -137,7 +139,7 @@ fn finish(
     context: &Context,
     store: &isola_images::Store,
     output: &Output,
-    built: &Built,
+    built: &[Built],
 ) -> Result<Exit> {
     let id = output.write(context, store, built, args.quiet)?;
     if let Some(id) = id {

@@ -3,7 +3,7 @@
 use clap_complete::engine::ArgValueCandidates;
 use isola_build::{ImageConfig, timestamp};
 use isola_images::Reference;
-use isola_images::making::LayerBlob;
+use isola_images::making::{LayerBlob, MadeImage};
 use isola_runtime::engine::Instance;
 use isola_runtime::state::State;
 use isola_runtime::workload::WallCapabilities;
@@ -85,9 +85,14 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<Exit> {
     let blobs: Vec<LayerBlob> = layers.map(|made| made.blob).collect();
     let document = config.document(&blobs, now).map_err(failed)?;
     let names: Vec<Reference> = name.into_iter().collect();
-    let id = store.add_made_image(&document, &blobs, &names, Some(&timestamp(now)))?;
+    let image = MadeImage {
+        config: &document,
+        layers: blobs,
+        created: Some(timestamp(now)),
+    };
+    let added = store.add_made(&[image], &names)?;
     context.engine()?.tell(&instance, "commit");
-    print_line(&id.to_string())?;
+    print_line(&added.id.to_string())?;
     Ok(Exit::OK)
 }
 

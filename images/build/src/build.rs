@@ -20,6 +20,8 @@ use crate::stage;
 /// What was built.
 #[derive(Debug)]
 pub struct Built {
+    /// What it is for, as it was asked for.
+    pub platform: Platform,
     /// The configuration's document.
     pub config: Vec<u8>,
     /// The layers, the lowest first.
@@ -44,7 +46,9 @@ pub(crate) struct Build<'a> {
     pub(crate) now: i64,
     /// What programs can be run here.
     pub(crate) native: &'a Platform,
-    steps: AtomicUsize,
+    /// What this image is for.
+    pub(crate) platform: &'a Platform,
+    steps: &'a AtomicUsize,
     failed: AtomicBool,
     finished: Mutex<Finished>,
     news: Condvar,
@@ -65,7 +69,8 @@ pub(crate) struct StageDone {
     pub(crate) key: isola_images::Digest,
 }
 
-/// Builds an image. Nothing is added to the store's images yet.
+/// Builds an image for each platform, one after the other. Nothing is added to the
+/// store's images yet.
 ///
 /// # Errors
 /// The first that happened, with its place in the Dockerfile.
@@ -76,71 +81,100 @@ pub fn build(
     runner: &dyn Runner,
     native: &Platform,
     told: Told<'_>,
-) -> Result<Built> {
-    build_all(store, options, images, runner, native, told)
-        .map_err(|error| error.in_file(&options.name))
-}
-
-fn build_all(
-    store: &Store,
-    options: &Options,
-    images: &dyn Images,
-    runner: &dyn Runner,
-    native: &Platform,
-    told: Told<'_>,
-) -> Result<Built> {
-    let file = parse(&options.dockerfile)?;
-    let globals = Globals::new(
-        &options.args,
-        &file.globals,
-        (native, &options.platform),
-        options.epoch,
-        file.directives.escape,
-    )?;
-    let target = graph::target(&file, options.target.as_deref())?;
-    let bases = file
-        .stages
-        .iter()
-        .map(|stage| globals.expand(&stage.from.image))
-        .collect::<Result<Vec<String>>>()?;
-    let contexts: BTreeSet<String> = options.contexts.keys().cloned().collect();
-    let needed = graph::needed(&file, target, &bases, &contexts);
-    runner.check(&options.hosts, options.shm_size.as_deref())?;
-    let lease = store.lease()?;
-    let build = Build {
+) -> Result<Vec<Built>> {
+    let outside = Outside {
         store,
-        lease: &lease,
         options,
         images,
         runner,
-        told,
-        file: &file,
-        globals,
-        now: options
-            .epoch
-            .unwrap_or_else(|| jiff::Timestamp::now().as_second()),
         native,
-        steps: AtomicUsize::new(0),
-        failed: AtomicBool::new(false),
-        finished: Mutex::default(),
-        news: Condvar::new(),
+        told,
     };
-    let done = build.stages(&needed, &bases, target)?;
-    for name in build.globals.unused() {
-        told(&Event::Warning(format!(
-            "no ARG names the build argument {name}: it was of no use"
-        )));
+    let all = || {
+        let file = parse(&options.dockerfile)?;
+        let steps = AtomicUsize::new(0);
+        let each = options.platforms.iter();
+        each.map(|platform| outside.build(&file, platform, &steps))
+            .collect::<Result<Vec<Built>>>()
+    };
+    all().map_err(|error: Error| error.in_file(&options.name))
+}
+
+/// What a build was given.
+#[derive(Clone, Copy)]
+struct Outside<'a> {
+    store: &'a Store,
+    options: &'a Options,
+    images: &'a dyn Images,
+    runner: &'a dyn Runner,
+    native: &'a Platform,
+    told: Told<'a>,
+}
+
+impl Outside<'_> {
+    fn build(self, file: &Dockerfile, platform: &Platform, steps: &AtomicUsize) -> Result<Built> {
+        let Outside {
+            store,
+            options,
+            images,
+            runner,
+            native,
+            told,
+        } = self;
+        let globals = Globals::new(
+            &options.args,
+            &file.globals,
+            (native, platform),
+            options.epoch,
+            file.directives.escape,
+        )?;
+        let target = graph::target(file, options.target.as_deref())?;
+        let bases = file
+            .stages
+            .iter()
+            .map(|stage| globals.expand(&stage.from.image))
+            .collect::<Result<Vec<String>>>()?;
+        let contexts: BTreeSet<String> = options.contexts.keys().cloned().collect();
+        let needed = graph::needed(file, target, &bases, &contexts);
+        runner.check(&options.hosts, options.shm_size.as_deref())?;
+        let lease = store.lease()?;
+        let build = Build {
+            store,
+            lease: &lease,
+            options,
+            images,
+            runner,
+            told,
+            file,
+            globals,
+            now: options
+                .epoch
+                .unwrap_or_else(|| jiff::Timestamp::now().as_second()),
+            native,
+            platform,
+            steps,
+            failed: AtomicBool::new(false),
+            finished: Mutex::default(),
+            news: Condvar::new(),
+        };
+        let done = build.stages(&needed, &bases, target)?;
+        for name in build.globals.unused() {
+            told(&Event::Warning(format!(
+                "no ARG names the build argument {name}: it was of no use"
+            )));
+        }
+        let mut config = done.config.clone();
+        let labels = options.labels.clone();
+        config.config.labels.extend(labels);
+        let blobs: Vec<_> = done.layers.iter().map(|made| made.blob).collect();
+        Ok(Built {
+            platform: platform.clone(),
+            config: config.document(&blobs, done.created)?,
+            layers: done.layers.clone(),
+            created: done.created,
+            lease,
+        })
     }
-    let mut config = done.config.clone();
-    let labels = options.labels.clone();
-    config.config.labels.extend(labels);
-    let blobs: Vec<_> = done.layers.iter().map(|made| made.blob).collect();
-    Ok(Built {
-        config: config.document(&blobs, done.created)?,
-        layers: done.layers.clone(),
-        created: done.created,
-        lease,
-    })
 }
 
 impl Build<'_> {
@@ -227,6 +261,11 @@ impl Build<'_> {
     /// A stage that this one has waited for.
     pub(crate) fn stage(&self, index: usize) -> Option<Arc<StageDone>> {
         self.finished().stages.get(&index).cloned()
+    }
+
+    /// Where several images are built, steps say for which.
+    pub(crate) fn shown_platform(&self) -> Option<Platform> {
+        (self.options.platforms.len() > 1).then(|| self.platform.clone())
     }
 
     pub(crate) fn next_step(&self) -> usize {

@@ -24,8 +24,8 @@ pub struct Options {
     pub context: Tree,
     /// Further contexts (`--build-context`).
     pub contexts: BTreeMap<String, Context>,
-    /// What the image is for (`--platform`).
-    pub platform: Platform,
+    /// What the images are for (`--platform`), each once: one image for each.
+    pub platforms: Vec<Platform>,
     /// The stage to build; the last one.
     pub target: Option<String>,
     /// `--build-arg`.
@@ -106,6 +106,8 @@ pub struct Download {
 pub struct Step {
     /// Number in the whole build, in the order in which steps begin.
     pub id: usize,
+    /// What the image is for, where several are built.
+    pub platform: Option<Platform>,
     /// Name or number of the stage.
     pub stage: String,
     /// Number in the stage.

@@ -39,6 +39,7 @@ pub(crate) fn run(build: &Build<'_>, index: usize, base: &str) -> Result<StageDo
     let name = stage.name.clone().unwrap_or_else(|| index.to_string());
     let mut step = Step {
         id: build.next_step(),
+        platform: build.shown_platform(),
         stage: name.clone(),
         number: 1,
         of: stage.items.len() + 1,
@@ -122,7 +123,7 @@ fn from<'a>(build: &'a Build<'a>, index: usize, name: &str) -> Result<Stage<'a>>
                 Error::at(word.place, message)
             })?
         }
-        None => build.options.platform.clone(),
+        None => build.platform.clone(),
     };
     let own = stage.name.clone().unwrap_or_else(|| index.to_string());
     let filter = &build.options.no_cache_filter;
@@ -359,7 +360,7 @@ impl Stage<'_> {
         }
         let base = build
             .images
-            .base(build.lease, image, &build.options.platform)
+            .base(build.lease, image, build.platform)
             .map_err(|error| error.or_at(place))?;
         let layers: Vec<Layer> = base.layers.iter().map(|made| made.layer.clone()).collect();
         let tree = crate::tree::Tree::layers(Files::open(&layers)?);

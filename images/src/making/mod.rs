@@ -12,6 +12,7 @@ use std::io::{self, Write};
 use flate2::Compression as Level;
 use flate2::GzBuilder;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::archive::new_manifest;
 use crate::digest::{Digest, ImageId};
@@ -22,9 +23,10 @@ use crate::layer::build::LayerFormat;
 use crate::layer::write::TarWriter;
 use crate::limits::Limits;
 use crate::reference::Reference;
+use crate::registry::{Platform, PlatformOf};
 use crate::store::Store;
 use crate::store::blobs::size_of;
-use crate::store::index::{Entry, MANIFEST_TYPE};
+use crate::store::index::{Entry, INDEX_TYPE, MANIFEST_TYPE, Origin};
 use crate::store::ingest::{Blob, BlobSink};
 
 pub use lease::Lease;
@@ -67,6 +69,35 @@ pub struct Base {
     pub config: Vec<u8>,
     /// Its layers, the lowest first.
     pub layers: Vec<MadeLayer>,
+}
+
+/// An image that was made, before the store has its documents.
+#[derive(Clone, Debug)]
+pub struct MadeImage<'a> {
+    /// Its configuration, a JSON document.
+    pub config: &'a [u8],
+    /// Its layers, the lowest first.
+    pub layers: Vec<LayerBlob>,
+    /// When it was made (RFC 3339).
+    pub created: Option<String>,
+}
+
+/// What was added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Added {
+    /// The image, or of several the one that stands for all.
+    pub image: ImageId,
+    /// What it is known by: the image's id, or the index's digest.
+    pub id: Digest,
+}
+
+impl Added {
+    fn of(entry: &Entry) -> Added {
+        Added {
+            image: entry.id,
+            id: entry.origin.map_or(entry.id, |origin| origin.digest),
+        }
+    }
 }
 
 /// Where a layer's tar stream is written to.
@@ -186,20 +217,14 @@ impl Store {
         Ok(self.mountable(path, diff_id))
     }
 
-    /// Adds an image with this configuration (a JSON document) and these layers, under
-    /// all of the names.
+    /// Adds what was made under all of the names: an image, or several for different
+    /// platforms with an index above them.
     ///
     /// # Errors
-    /// The store can't be written.
-    pub fn add_made_image(
-        &self,
-        config: &[u8],
-        layers: &[LayerBlob],
-        names: &[Reference],
-        created: Option<&str>,
-    ) -> Result<ImageId> {
+    /// The store can't be written; there is no image.
+    pub fn add_made(&self, images: &[MadeImage<'_>], names: &[Reference]) -> Result<Added> {
         let _lock = self.share_content()?;
-        let entry = self.made_entry(config, layers, created)?;
+        let entry = self.made_entry(images)?;
         self.change_index(|index| {
             if names.is_empty() {
                 index.add(entry.clone());
@@ -215,37 +240,64 @@ impl Store {
         for name in names {
             self.tell("tag", &entry.id, Some(name));
         }
-        Ok(entry.id)
+        Ok(Added::of(&entry))
     }
 
-    /// Writes an image with this configuration and these layers as an archive, under the
-    /// names in it. The store's own images stay as they are.
+    /// Writes what was made as an archive, under the names in it. The store's own images
+    /// stay as they are.
     ///
     /// # Errors
-    /// The store or `out` can't be written.
-    pub fn save_made_image(
+    /// The store or `out` can't be written; there is no image.
+    pub fn save_made(
         &self,
-        config: &[u8],
-        layers: &[LayerBlob],
+        images: &[MadeImage<'_>],
         names: &[Reference],
         out: impl Write,
-    ) -> Result<ImageId> {
+    ) -> Result<Added> {
         let lock = self.share_content()?;
-        let entry = self.made_entry(config, layers, None)?;
+        let entry = self.made_entry(images)?;
         let saved = self.save_entry(&entry, names.to_vec(), out);
         drop(lock);
         // Its documents belong to nothing here.
         self.tidy_up();
-        saved.map(|()| entry.id)
+        saved.map(|()| Added::of(&entry))
     }
 
-    /// Puts an image's documents into the store; nothing names them yet.
-    fn made_entry(
-        &self,
-        config: &[u8],
-        layers: &[LayerBlob],
-        created: Option<&str>,
-    ) -> Result<Entry> {
+    /// Puts documents into the store; nothing names them yet. Several images are those of
+    /// an index, which this machine's stands for.
+    fn made_entry(&self, images: &[MadeImage<'_>]) -> Result<Entry> {
+        let mut made = Vec::new();
+        for image in images {
+            let entry = self.image_entry(image)?;
+            made.push((Platform::of_config(image.config)?, entry));
+        }
+        let native = Platform::native();
+        let own = made.iter().position(|(it, _)| it.serves(&native));
+        let (_, entry) = made
+            .get(own.unwrap_or(0))
+            .ok_or_else(|| Error::document("what was made", "there is no image"))?;
+        if made.len() == 1 {
+            return Ok(entry.clone());
+        }
+        let manifests: Vec<_> = made.iter().map(listed).collect();
+        let index = json!({
+            "schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": manifests,
+        });
+        let index = index.to_string().into_bytes();
+        let digest = Digest::of(&index);
+        self.stage(&index)?.persist(&self.blob_path(&digest))?;
+        let origin = Origin {
+            digest,
+            whole: true,
+        };
+        Ok(Entry {
+            origin: Some(origin),
+            ..entry.clone()
+        })
+    }
+
+    fn image_entry(&self, image: &MadeImage<'_>) -> Result<Entry> {
+        let MadeImage { config, layers, .. } = image;
         let blobs: Vec<_> = layers
             .iter()
             .map(|layer| (layer.digest, layer.size, layer.compression))
@@ -258,10 +310,10 @@ impl Store {
             id: Digest::of(config),
             reference: None,
             origin: None,
-            created: created.map(str::to_owned),
+            created: image.created.clone(),
             size: layers.iter().map(|layer| layer.unpacked).sum(),
         };
-        for (digest, content) in [(entry.id, config), (entry.manifest, &manifest[..])] {
+        for (digest, content) in [(entry.id, *config), (entry.manifest, &manifest[..])] {
             self.stage(content)?.persist(&self.blob_path(&digest))?;
         }
         Ok(entry)
@@ -279,6 +331,14 @@ impl Store {
             size,
         }
     }
+}
+
+/// An image as an index lists it (OCI image specification, "Image Index").
+fn listed((platform, entry): &(Platform, Entry)) -> serde_json::Value {
+    json!({
+        "mediaType": entry.media_type, "digest": entry.manifest,
+        "size": entry.manifest_size, "platform": PlatformOf::from(platform),
+    })
 }
 
 enum Failed<E> {

@@ -31,6 +31,7 @@ pub use download::Download;
 pub use http::Client;
 pub use login::{logout, registry_name};
 pub use platform::Platform;
+pub(crate) use platform::PlatformOf;
 pub use pull::{Platforms, Pulled, Told, Transfer};
 pub use push::Pushed;
 pub use settings::{HostSettings, RegistrySettings};

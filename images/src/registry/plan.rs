@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use super::fetch::Job;
 use super::manifest::{self, Descriptor, Document};
-use super::platform::{Platform, PlatformOf};
+use super::platform::Platform;
 use super::pull::Platforms;
 use super::remote::Remote;
 use crate::digest::Digest;
@@ -236,9 +236,7 @@ fn check_platform(remote: &Remote<'_>, config: &[u8], platforms: Platforms<'_>) 
         Platforms::One(platform) => (platform, true),
         Platforms::All => return Ok(()),
     };
-    let raw: PlatformOf = serde_json::from_slice(config)
-        .map_err(|e| Error::document("the image's configuration", e))?;
-    let found = Platform::from(&raw);
+    let found = Platform::of_config(config)?;
     if found.serves(wanted) {
         return Ok(());
     }

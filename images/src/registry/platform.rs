@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::image;
@@ -20,13 +20,13 @@ pub struct Platform {
 }
 
 /// As it stands in an index or a configuration.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct PlatformOf {
     #[serde(default)]
     pub(crate) os: String,
     #[serde(default)]
     pub(crate) architecture: String,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) variant: Option<String>,
 }
 
@@ -65,6 +65,13 @@ impl Platform {
         }
     }
 
+    /// What an image is for by its configuration, a JSON document.
+    pub(crate) fn of_config(config: &[u8]) -> Result<Self> {
+        let raw: PlatformOf = serde_json::from_slice(config)
+            .map_err(|e| Error::document("the image's configuration", e))?;
+        Ok(Self::from(&raw))
+    }
+
     /// Whether what is for this can be taken where `wanted` is asked for.
     pub fn serves(&self, wanted: &Self) -> bool {
         self.os == wanted.os
@@ -76,6 +83,16 @@ impl Platform {
 impl From<&PlatformOf> for Platform {
     fn from(raw: &PlatformOf) -> Self {
         Self::new(&raw.os, &raw.architecture, raw.variant.as_deref())
+    }
+}
+
+impl From<&Platform> for PlatformOf {
+    fn from(platform: &Platform) -> Self {
+        Self {
+            os: platform.os.clone(),
+            architecture: platform.architecture.clone(),
+            variant: platform.variant.clone(),
+        }
     }
 }
 

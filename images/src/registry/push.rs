@@ -10,7 +10,7 @@ use ureq::http::Method;
 use super::answer::Answer;
 use super::http::{Ask, Client, Upload, lock};
 use super::manifest::{Descriptor, Document};
-use super::platform::{Platform, PlatformOf};
+use super::platform::Platform;
 use super::pull::{Told, Transfer};
 use super::remote::Remote;
 use super::retry::{Failed, Patience, Tried};
@@ -97,10 +97,7 @@ impl Store {
         let Document::Manifest { config, .. } = image.parse()? else {
             return Err(Error::document("the image's manifest", "it is an index"));
         };
-        let config = self.read_document(&config.digest)?;
-        let found: PlatformOf = serde_json::from_slice(&config)
-            .map_err(|e| Error::document("the image's configuration", e))?;
-        let found = Platform::from(&found);
+        let found = Platform::of_config(&self.read_document(&config.digest)?)?;
         match found.serves(wanted) {
             true => Ok(()),
             false => Err(Error::NoPlatform {

@@ -110,7 +110,7 @@ impl Reader<'_> {
             context: build.context.clone(),
             dockerfile: dockerfile(&building.service, build),
             // Others are refused before this.
-            platform: Platform::native(),
+            platforms: vec![Platform::native()],
             target: build.target.clone(),
             args,
             contexts: contexts(build)?,
