@@ -89,7 +89,8 @@ pub enum Command {
         #[serde(default)]
         removal: bool,
     },
-    /// Send a signal to the workload. `Done` when it is sent.
+    /// Send a signal to the workload. `Done` when it is sent; of SIGKILL when the workload
+    /// has ended and everything is cleaned up.
     Kill {
         /// The client's channel.
         channel: u32,

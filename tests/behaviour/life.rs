@@ -84,8 +84,13 @@ fn kill_passes_the_signal_on(env: &Env) {
     assert_eq!(env.isola(["wait", "aa"]).ok().stdout, "8\n");
     env.isola(["kill", "aa"]).fails(1, "aa");
     env.isola(["start", "aa"]).ok();
+    // It has ended when this one returns, and no policy starts it again.
     env.isola(["kill", "aa"]).ok();
+    assert_eq!(state(env, "aa"), "exited 137");
     assert_eq!(env.isola(["wait", "aa"]).ok().stdout, "137\n");
+    ready(env, "bb", &["--restart", "always"], POLITE);
+    env.isola(["kill", "bb"]).ok();
+    assert_eq!(state(env, "bb"), "exited 137");
 }
 
 fn paused_processes_stand_still(env: &Env) {

@@ -199,14 +199,15 @@ impl Supervisor {
             self.status.stopped_by_user = true;
         }
         if signal == libc::SIGKILL {
-            self.begin_stop(libc::SIGKILL, None);
-        } else {
-            self.to_peer(&Request::Signal {
-                channel: MAIN,
-                signal,
-            });
-            self.tell_signal(signal);
+            // As Docker has it: whoever asks for this end is answered when it has come.
+            self.stoppers.push(from);
+            return self.begin_stop(libc::SIGKILL, None);
         }
+        self.to_peer(&Request::Signal {
+            channel: MAIN,
+            signal,
+        });
+        self.tell_signal(signal);
         self.clients.done(from);
     }
 
