@@ -277,7 +277,23 @@ fn contexts_come_from_repositories(env: &Env) {
     env.isola(["build", "-q", "-t", "part", &at("#main:server")])
         .ok();
     assert_eq!(sh(env, "part", "cat /only"), "run");
+    // The same with names.
+    for (rest, name) in [
+        (format!("?tag=v1&commit={commit}"), "tag"),
+        (format!("?commit={commit}"), "tag"),
+        ("?branch=main&subdir=server".into(), "part"),
+    ] {
+        env.isola(["build", "-q", "-t", "named", &at(&rest)]).ok();
+        let id = |name: &str| env.inspect(name, "{{.Id}}");
+        assert_eq!(id("named"), id(name), "{rest}");
+    }
     for (rest, why) in [
+        ("?branch=v1", "cannot fetch refs/heads/v1 of file://"),
+        (
+            "?branch=main&commit=0123456",
+            "should be at the commit 0123456",
+        ),
+        ("?nosuch=1", "nosuch is none of ref, branch, tag"),
         ("#none", "cannot fetch none of file://"),
         ("#main:none", "has no folder none"),
         ("#main:../x", "leads out of the repository"),

@@ -95,7 +95,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SIZE")]
     pub(crate) shm_size: Option<String>,
     /// Files to copy from: a folder, an archive at http(s)://..., a git repository as
-    /// ADDRESS#REF:FOLDER; - for an archive or a Dockerfile from standard input
+    /// ADDRESS#REF:FOLDER or ADDRESS?ref=REF&subdir=FOLDER; - for an archive or a Dockerfile from standard input
     #[arg(value_name = "CONTEXT", value_hint = clap::ValueHint::DirPath)]
     pub(crate) context: String,
 }

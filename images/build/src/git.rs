@@ -1,7 +1,13 @@
 //! Addresses of git repositories, as contexts of builds and sources of ADD. Pure: what
 //! fetches is someone else's.
 
-/// A repository, and what of it is meant: `ADDRESS#REF:FOLDER`.
+use std::borrow::Cow;
+
+/// Digits of a commit that tell it from others.
+const SHORTEST_COMMIT: usize = 7;
+
+/// A repository, and what of it is meant: `ADDRESS#REF:FOLDER`, or with names as
+/// `ADDRESS?ref=REF&subdir=FOLDER`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GitAddress {
     /// As git takes it.
@@ -12,6 +18,10 @@ pub struct GitAddress {
     pub reference: Option<String>,
     /// A folder of it; all.
     pub folder: Option<String>,
+    /// What the commit has to begin with.
+    pub commit: Option<String>,
+    /// Its `.git` is wanted, too.
+    pub keep: bool,
 }
 
 /// How a repository is spoken to.
@@ -53,8 +63,18 @@ impl GitAddress {
             Some((remote, fragment)) => (remote, Some(fragment)),
             None => (text, None),
         };
+        let (remote, query) = match remote.split_once('?') {
+            Some((remote, query)) => (remote, Some(query)),
+            None => (remote, None),
+        };
         let scheme = scheme(remote)?;
-        Some(read(remote, scheme, fragment))
+        let Some(query) = query else {
+            return Some(read(remote, scheme, fragment));
+        };
+        Some(match fragment {
+            Some(_) => Err("it has both parts after `?` and a `#`".into()),
+            None => named(remote, scheme, query),
+        })
     }
 
     /// The repository that this one names as its submodule, at a commit. It may be no
@@ -123,6 +143,62 @@ fn scheme(remote: &str) -> Option<GitScheme> {
     }
 }
 
+/// What is meant, by names: those that BuildKit takes.
+fn named(remote: &str, scheme: GitScheme, query: &str) -> Result<GitAddress, String> {
+    let (mut reference, mut folder): (Option<Cow<'_, str>>, Option<Cow<'_, str>>) = (None, None);
+    let (mut commit, mut keep) = (None, false);
+    let twice = "it names a branch, tag or commit twice";
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        let found: Cow<'_, str> = match &*name {
+            "ref" => value,
+            "branch" => format!("refs/heads/{value}").into(),
+            "tag" => format!("refs/tags/{value}").into(),
+            "subdir" => {
+                folder = Some(value);
+                continue;
+            }
+            "commit" | "checksum" if is_commit(&value) => {
+                commit = Some(value.into_owned());
+                continue;
+            }
+            "commit" | "checksum" => return Err(format!("{value:?} is no commit")),
+            "keep-git-dir" => {
+                keep = match &*value {
+                    "" | "1" | "true" => true,
+                    "0" | "false" => false,
+                    other => return Err(format!("keep-git-dir={other} is neither true nor false")),
+                };
+                continue;
+            }
+            other => {
+                return Err(format!(
+                    "{other} is none of ref, branch, tag, subdir, commit, keep-git-dir"
+                ));
+            }
+        };
+        if reference.replace(found).is_some() {
+            return Err(twice.into());
+        }
+    }
+    // A commit alone is what is meant, not only what is checked.
+    let reference = reference.or_else(|| commit.clone().map(Cow::from));
+    let parts = [reference.unwrap_or_default(), folder.unwrap_or_default()];
+    if parts[0].contains(':') {
+        return Err(format!("{:?} is no branch, tag or commit", parts[0]));
+    }
+    Ok(GitAddress {
+        commit,
+        keep,
+        ..read(remote, scheme, Some(&parts.join(":")))?
+    })
+}
+
+/// Whether this is a commit, or enough of one to tell it from others.
+pub(crate) fn is_commit(text: &str) -> bool {
+    let digits = text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    digits && text.len() >= SHORTEST_COMMIT
+}
+
 fn read(remote: &str, scheme: GitScheme, fragment: Option<&str>) -> Result<GitAddress, String> {
     let plain = |text: &str| text.chars().all(|c| !c.is_control() && !c.is_whitespace());
     // What begins like a flag would be one for git and ssh.
@@ -151,12 +227,62 @@ fn read(remote: &str, scheme: GitScheme, fragment: Option<&str>) -> Result<GitAd
         scheme,
         reference: given(reference),
         folder: given(folder),
+        commit: None,
+        keep: false,
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_meant_has_names() {
+        let full = "0123456789abcdef0123456789abcdef01234567";
+        for (query, reference, folder, commit, keep) in [
+            ("ref=main", "main", "", "", false),
+            (
+                "branch=f%2Fx&subdir=a/b",
+                "refs/heads/f/x",
+                "a/b",
+                "",
+                false,
+            ),
+            ("tag=v1&keep-git-dir=1", "refs/tags/v1", "", "", true),
+            ("subdir=%2Fa&keep-git-dir=false", "", "a", "", false),
+            (
+                "tag=v1&commit=0123abc",
+                "refs/tags/v1",
+                "",
+                "0123abc",
+                false,
+            ),
+            (&format!("checksum={full}"), full, "", full, false),
+        ] {
+            let text = format!("https://h.test/a.git?{query}");
+            let found = GitAddress::parse(&text).unwrap().unwrap();
+            let text_of = |part: &Option<String>| part.clone().unwrap_or_default();
+            assert_eq!(found.remote, "https://h.test/a.git", "{text}");
+            assert_eq!(text_of(&found.reference), reference, "{text}");
+            assert_eq!(text_of(&found.folder), folder, "{text}");
+            assert_eq!(text_of(&found.commit), commit, "{text}");
+            assert_eq!(found.keep, keep, "{text}");
+        }
+        for query in [
+            "ref=a&tag=b",
+            "nosuch=1",
+            "commit=xyz",
+            "commit=012",
+            "subdir=../x",
+            "ref=-x",
+            "ref=a:b",
+            "ref=a#b",
+            "keep-git-dir=perhaps",
+        ] {
+            let text = format!("https://h.test/a.git?{query}");
+            assert!(GitAddress::parse(&text).unwrap().is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn addresses_are_read() {

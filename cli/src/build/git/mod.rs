@@ -47,9 +47,11 @@ struct Fetched<'a> {
 /// Fetches, and gives the files as a layer that the lease keeps.
 pub(super) fn fetch(store: &Store, lease: &Lease, wanted: &Wanted<'_>) -> Result<Layer> {
     let fetched = fetch_commit(lease.folder()?, wanted.address, wanted.agent)?;
-    if let Some(commit) = wanted
-        .commit
-        .filter(|&commit| !fetched.commit.starts_with(commit))
+    let commits = [wanted.commit, wanted.address.commit.as_deref()];
+    if let Some(commit) = commits
+        .into_iter()
+        .flatten()
+        .find(|&commit| !fetched.commit.starts_with(commit))
     {
         let message = format!(
             "{} should be at the commit {commit}, but is at {}",
@@ -96,7 +98,7 @@ fn pack(
             ..inner
         }));
     }
-    if wanted.keep && wanted.address.folder.is_none() {
+    if (wanted.keep || wanted.address.keep) && wanted.address.folder.is_none() {
         keep::pack(fetched, &mut tar)?;
     }
     tar.finish()

@@ -8,7 +8,7 @@ use isola_images::files::Files;
 use super::Given;
 use crate::dockerfile::{Copy, Word};
 use crate::error::{Error, Kind, Place, Result};
-use crate::git::{GitAddress, GitScheme};
+use crate::git::{GitAddress, GitScheme, is_commit};
 use crate::ignore::Ignore;
 use crate::options::Event;
 use crate::stage::Stage;
@@ -16,8 +16,6 @@ use crate::tree::Tree;
 
 /// Largest file of an address, in bytes; it goes through memory.
 const LARGEST_DOWNLOAD: u64 = 1 << 30;
-/// Digits of a commit that tell it from others.
-const SHORTEST_COMMIT: usize = 7;
 
 /// Whether a source of ADD is none of the context.
 pub(super) fn is_remote(text: &str) -> bool {
@@ -48,15 +46,14 @@ impl Stage<'_> {
         checksum: Option<(String, &Word)>,
         place: Place,
     ) -> Result<Given> {
-        if let Some((text, word)) = &checksum {
-            let digits = text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-            if text.len() < SHORTEST_COMMIT || !digits {
-                let message = format!("--checksum={text} is no commit");
-                return Err(Error::at(word.place, message));
-            }
+        if let Some((text, word)) = &checksum
+            && !is_commit(text)
+        {
+            let message = format!("--checksum={text} is no commit");
+            return Err(Error::at(word.place, message));
         }
         let unproven = matches!(address.scheme, GitScheme::Git | GitScheme::Http);
-        if unproven && checksum.is_none() {
+        if unproven && checksum.is_none() && address.commit.is_none() {
             let remote = &address.remote;
             (self.build.told)(&Event::Warning(format!(
                 "{remote} is spoken to without TLS, and there is no --checksum: nothing tells who has sent it"
