@@ -30,6 +30,9 @@ pub struct Building {
     /// Walls of its steps: those of the build, else those of the service; empty: the
     /// user's default.
     pub walls: Vec<Isolation>,
+    /// What it is built for; none: this host. Steps that run programs are for this
+    /// host alone, and refused by the build for others.
+    pub platform: Option<Platform>,
     /// Further contexts that are images of services, by the names of the contexts:
     /// these images are built before it.
     pub upon: BTreeMap<String, String>,
@@ -74,6 +77,7 @@ fn add(project: &Project, name: &str, found: &mut Vec<Building>) -> Result<()> {
         return Ok(());
     };
     refuse(name, service, build)?;
+    let platform = platforms(name, service, build)?;
     let mut upon = BTreeMap::new();
     for (context, source) in &build.additional_contexts {
         let Some(other) = source.strip_prefix(SERVICE) else {
@@ -88,12 +92,16 @@ fn add(project: &Project, name: &str, found: &mut Vec<Building>) -> Result<()> {
         image: image(project, name, service),
         build: build.clone(),
         walls: walls(service, build),
+        platform,
         upon,
         labels: labels(project, name, build),
     };
     match found.iter().find(|other| other.image == made.image) {
         None => found.push(made),
-        Some(other) if other.build == made.build && other.walls == made.walls => {}
+        Some(other)
+            if other.build == made.build
+                && other.walls == made.walls
+                && other.platform == made.platform => {}
         Some(other) => {
             let message = format!(
                 "services.{name}: the image {} is built by services.{}, too, and in another way",
@@ -162,28 +170,53 @@ fn refuse(name: &str, service: &Service, build: &Build) -> Result<()> {
             "take it away, or write `isolation: container` under `build`",
         );
     }
-    platforms(name, service, build)
+    Ok(())
 }
 
-/// Images are made for this host alone.
-fn platforms(name: &str, service: &Service, build: &Build) -> Result<()> {
+/// The platform that a service's image is built for, as the file says it; none: this
+/// host's. One of several is the service's own, else this host's.
+pub(crate) fn platform(service: &Service) -> Option<String> {
     let native = Platform::native();
-    let serves = |text: &String| {
-        text.parse::<Platform>()
-            .is_ok_and(|wanted| native.serves(&wanted))
+    let platforms = service.build.as_ref().map(|build| &build.platforms);
+    let mut several = platforms.into_iter().flatten();
+    let serves = |text: &&String| {
+        let wanted = text.parse::<Platform>();
+        wanted.is_ok_and(|wanted| native.serves(&wanted))
     };
-    let wanted: Vec<&String> = match build.platforms.is_empty() {
-        true => service.platform.iter().collect(),
-        false => build.platforms.iter().collect(),
+    let own = service.platform.clone().filter(|text| !text.is_empty());
+    own.or_else(|| several.clone().find(serves).or(several.next()).cloned())
+}
+
+/// Refuses platforms that can't be had: an image is built for one.
+fn platforms(name: &str, service: &Service, build: &Build) -> Result<Option<Platform>> {
+    let Some(chosen) = platform(service) else {
+        return Ok(None);
     };
-    let Some(other) = wanted
-        .first()
-        .filter(|_| !wanted.iter().any(|it| serves(it)))
-    else {
-        return Ok(());
+    let of = |text: &str| {
+        text.parse::<Platform>().map_err(|error| {
+            let message = format!("services.{name}.build: the platform {text:?}: {error}");
+            Error::new(Kind::Invalid, message).hint("write it as linux/amd64 or linux/arm64")
+        })
     };
-    let message = format!(
-        "services.{name}.build: the platform {other} can't be built for: this host builds for {native} only"
-    );
-    Err(Error::new(Kind::Unsupported, message).hint(format!("add {native} to `platforms`")))
+    let wanted = of(&chosen)?;
+    let mut is_there = build.platforms.is_empty();
+    for text in &build.platforms {
+        is_there |= of(text)? == wanted;
+    }
+    if !is_there {
+        let message = format!(
+            "services.{name}.build: `platforms` has not the service's own platform {chosen}"
+        );
+        return Err(Error::new(Kind::Invalid, message).hint(format!("add {chosen} to `platforms`")));
+    }
+    let native = Platform::native();
+    if build.platforms.len() > 1 && service.platform.is_none() && !native.serves(&wanted) {
+        let all = build.platforms.join(", ");
+        let message = format!(
+            "services.{name}.build: an image is built for one platform at a time, and none of {all} is this host's {native}"
+        );
+        return Err(Error::new(Kind::Unsupported, message)
+            .hint("say by `platform` which of them is meant, or leave one in `platforms`"));
+    }
+    Ok(Some(wanted))
 }

@@ -39,4 +39,4 @@ pub use diagnostic::{Diagnostic, Invalid, Place, Severity, Sources};
 pub use dotenv::variables_of;
 pub use forms::words_of;
 pub use load::{Files, Host, Model, Request, Variable, load};
-pub use options::{Content, Source, Wanted, check, contents, image, wanted};
+pub use options::{Content, Source, Wanted, check, contents, foreign, image, keys_of, wanted};

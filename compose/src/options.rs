@@ -2,6 +2,7 @@
 //! have them. Pure; what can't be done is refused here, before anything is made.
 
 mod contents;
+mod limits;
 mod mounts;
 mod networks;
 mod refuse;
@@ -13,6 +14,8 @@ use isola_runtime::{Error, Kind, Result};
 
 pub(crate) use contents::hash as content_hash;
 pub use contents::{Content, Source, contents};
+pub use limits::keys_of;
+pub use refuse::foreign;
 
 use crate::label;
 use crate::load::Model;
@@ -72,6 +75,7 @@ pub fn wanted(
         .get(name)
         .ok_or_else(|| Error::new(Kind::NoSuch, format!("no such service: {name}")))?;
     refuse::unsupported(model, name, service)?;
+    refuse::cgroups(model, name, service)?;
     let mut options = Options {
         args: service.command.clone().unwrap_or_default(),
         entrypoint: service.entrypoint.clone(),
@@ -89,6 +93,7 @@ pub fn wanted(
         read_only: service.read_only,
         tmpfs: service.tmpfs.clone(),
         device: devices(service),
+        device_cgroup_rule: service.device_cgroup_rules.clone(),
         sysctl: pairs(&service.sysctls),
         ulimit: ulimits(service),
         cap_add: service.cap_add.clone(),
@@ -105,7 +110,7 @@ pub fn wanted(
         label: labels(model, project, name, service, number),
         ..Options::default()
     };
-    limits(service, &mut options);
+    limits::fill(service, &mut options);
     health(service, &mut options);
     logging(service, &mut options);
     let of = Of {
@@ -214,39 +219,6 @@ fn restart(service: &Service) -> Option<String> {
         },
     };
     Some(text)
-}
-
-/// Limits of the service, else those of `deploy`; both are the same where both are
-/// given.
-fn limits(service: &Service, options: &mut Options) {
-    let resources = service.deploy.as_ref().map(|deploy| &deploy.resources);
-    let limits = resources
-        .and_then(|resources| resources.limits.clone())
-        .unwrap_or_default();
-    let kept = resources
-        .and_then(|resources| resources.reservations.clone())
-        .unwrap_or_default();
-    let bytes = |size: crate::project::Bytes| size.0.to_string();
-    options.memory = service.mem_limit.or(limits.memory).map(bytes);
-    options.memory_reservation = service.mem_reservation.or(kept.memory).map(bytes);
-    options.memory_swap = service.memswap_limit.map(bytes);
-    let quota = service.cpu_quota.filter(|quota| *quota > 0).map(|quota| {
-        let period = service
-            .cpu_period
-            .filter(|period| *period > 0)
-            .unwrap_or(100_000);
-        // Thousandths are what can be set; less than one would be no limit.
-        (quota as f64 / period as f64 * 1000.0).round().max(1.0) / 1000.0
-    });
-    let cpus = service
-        .cpus
-        .or(limits.cpus)
-        .or(quota)
-        .filter(|cpus| *cpus > 0.0);
-    options.cpus = cpus.map(|cpus| format!("{}", (cpus * 1000.0).round() / 1000.0));
-    options.cpuset_cpus = service.cpuset.clone();
-    options.cpu_shares = service.cpu_shares.map(i64::from);
-    options.pids_limit = service.pids_limit.or(limits.pids);
 }
 
 fn health(service: &Service, options: &mut Options) {

@@ -196,8 +196,14 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("cpu_rt_period", "real-time budgets are not set"),
     ("cpu_rt_runtime", "real-time budgets are not set"),
     ("storage_opt", "it is for storage drivers of Docker"),
-    ("mem_swappiness", "the host's value is used"),
-    ("oom_kill_disable", "the kernel's OOM killer stays on"),
+    (
+        "mem_swappiness",
+        "not all hosts have it; there is `isola run --memory-swappiness`",
+    ),
+    (
+        "oom_kill_disable",
+        "not all hosts have it; there is `isola run --oom-kill-disable`",
+    ),
 ];
 
 const WITHOUT_EFFECT_IN_DEPLOY: &[&str] = &[

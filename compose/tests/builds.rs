@@ -103,7 +103,11 @@ fn what_can_not_be_built_is_refused() {
             "network: host, isolation: [container, vm]",
             "behind the wall vm",
         ),
-        ("platforms: [linux/arm64]", "the platform linux/arm64"),
+        (
+            "platforms: [linux/arm64, linux/s390x]",
+            "one platform at a time, and none of linux/arm64, linux/s390x",
+        ),
+        ("platforms: [linux/]", "the platform \"linux/\""),
         ("isolation: jail", "compose.yaml:1:"),
         (
             "additional_contexts: {x: 'service:y'}",
@@ -132,6 +136,34 @@ fn what_can_not_be_built_is_refused() {
 }
 
 #[test]
+fn an_image_is_built_for_one_platform() {
+    for (service, platform) in [
+        ("build: {context: .}", None),
+        (
+            "platform: linux/arm64, build: {context: .}",
+            Some("linux/arm64"),
+        ),
+        (
+            "build: {context: ., platforms: [linux/arm64]}",
+            Some("linux/arm64"),
+        ),
+        (
+            "build: {context: ., platforms: [linux/arm64, linux/amd64]}",
+            Some("linux/amd64"),
+        ),
+        (
+            "platform: linux/arm64, build: {context: ., platforms: [linux/amd64, linux/arm64]}",
+            Some("linux/arm64"),
+        ),
+    ] {
+        let text = format!("{{name: p, services: {{a: {{{service}}}}}}}");
+        let planned = planned(&text, &[], &["a"]).expect(service);
+        let found = planned[0].platform.as_ref().map(ToString::to_string);
+        assert_eq!(found.as_deref(), platform, "{service}");
+    }
+}
+
+#[test]
 fn what_has_no_effect_is_told() {
     let text = "{name: p, services: {a: {build: {context: ., cache_from: [x], cache_to: [y], \
                 sbom: true, provenance: false, platforms: [linux/amd64, linux/arm64]}}}}";
@@ -147,7 +179,7 @@ fn what_has_no_effect_is_told() {
             "services.a.build.cache_from has no effect",
             "services.a.build.cache_to has no effect",
             "services.a.build.sbom has no effect",
-            "services.a.build.platforms has no effect but for one",
+            "services.a.build.platforms has an effect for one alone",
         ]
     );
 }

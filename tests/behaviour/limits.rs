@@ -40,6 +40,18 @@ fn limits_that_cannot_be(env: &Env) {
         ("--cpus=-1", "-1"),
         ("--cpus=100000", "100000"),
         ("--cpuset-cpus=9999", "9999"),
+        ("--cpuset-mems=9999", "9999"),
+        ("--cpu-period=10", "10"),
+        ("--cpu-quota=10", "10"),
+        ("--blkio-weight=5", "5"),
+        ("--blkio-weight=2000", "2000"),
+        ("--blkio-weight-device=/dev/null:100", "/dev/null"),
+        ("--device-read-bps=/no/such:1m", "/no/such"),
+        ("--device-write-bps=/dev/null:1m", "no block device"),
+        ("--device-read-iops=fast", "PATH:VALUE"),
+        ("--gpus=all", "--gpus all"),
+        ("--cgroup-parent=../../a", "lead out"),
+        ("--cgroup-parent=a.slice", "systemd"),
         ("--pids-limit=x", "x"),
         ("--ulimit=nosuch=1", "nosuch"),
         ("--ulimit=nofile=2:1", "nofile"),
@@ -61,6 +73,9 @@ fn limits_that_cannot_be(env: &Env) {
     ] {
         env.run(&[option], &["true"]).fails(125, words);
     }
+    env.run(&["--cpus=1", "--cpu-quota=50000"], &["true"])
+        .fails(125, "--cpus and --cpu-quota exclude each other");
+    assert_eq!(env.isola(["ps", "-aq"]).ok().stdout, "");
 }
 
 fn processes_are_counted(env: &Env) {
@@ -193,6 +208,10 @@ fn what_guests_refuse(env: &Env) {
         "--volume=/tmp:/srv:rshared",
         "--device=/dev/null",
         "--memory-swap=1g",
+        "--memory-swappiness=5",
+        "--oom-kill-disable",
+        "--device-cgroup-rule=c 1:3 r",
+        "--gpus=all",
     ] {
         env.run(&[option], &["true"]).fails(125, wall);
     }

@@ -25,6 +25,7 @@ mod ports;
 mod process;
 mod real;
 mod registry;
+mod resources;
 mod shares;
 mod streams;
 mod volumes;
@@ -41,6 +42,7 @@ const ALL: &[(&str, &[Behaviour])] = &[
     ("events", events::ALL),
     ("streams", streams::ALL),
     ("limits", limits::ALL),
+    ("resources", resources::ALL),
     ("walls", walls::ALL),
     ("attacks", attacks::ALL),
     ("crash", crash::ALL),
@@ -74,6 +76,7 @@ const ALL: &[(&str, &[Behaviour])] = &[
     ("compose_verbs", compose::verbs::ALL),
     ("compose_habits", compose::habits::ALL),
     ("compose_attributes", compose::attributes::ALL),
+    ("compose_limits", compose::limits::ALL),
     ("compose_mounts", compose::mounts::ALL),
     ("compose_bad", compose::bad::ALL),
     ("compose_checklist", compose::checklist::ALL),
@@ -81,7 +84,7 @@ const ALL: &[(&str, &[Behaviour])] = &[
 
 /// What depends on the version of cgroups: the lab has the second alone, and nothing
 /// else there is new to containers.
-const ON_CGROUPS: [&str; 4] = ["process", "life", "limits", "crash"];
+const ON_CGROUPS: [&str; 5] = ["process", "life", "limits", "resources", "crash"];
 /// What makes many guests for something that the lab's wall has no say in.
 const ABOVE_WALLS: &[&str] = &[
     "compose_changes",

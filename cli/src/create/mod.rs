@@ -2,6 +2,7 @@
 //! become: [`Options`], strings that the workload module reads.
 
 mod health;
+mod limits;
 mod network;
 
 use std::io::Write;
@@ -13,6 +14,7 @@ use isola_runtime::engine::{Create, Instance, Wish};
 use isola_runtime::workload::{Network, Options};
 
 use self::health::HealthFlags;
+use self::limits::LimitFlags;
 use self::network::NetworkFlags;
 use crate::complete;
 use crate::context::Context;
@@ -179,38 +181,12 @@ struct FileFlags {
     /// Device of the host SOURCE[:TARGET[:rwm]]
     #[arg(long, value_name = "DEVICE")]
     device: Vec<String>,
-}
-
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Limits")]
-struct LimitFlags {
-    /// Memory; for a guest the size of its RAM
-    #[arg(short, long, value_name = "SIZE")]
-    memory: Option<String>,
-    /// Memory and swap together; -1 is no limit
-    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
-    memory_swap: Option<String>,
-    /// Soft limit of memory
-    #[arg(long, value_name = "SIZE")]
-    memory_reservation: Option<String>,
-    /// CPUs, such as 1.5
-    #[arg(long, value_name = "NUMBER")]
-    cpus: Option<String>,
-    /// CPUs to run on, such as 0-2,4
-    #[arg(long, value_name = "LIST")]
-    cpuset_cpus: Option<String>,
-    /// Relative weight of CPU time
-    #[arg(short, long, value_name = "WEIGHT", allow_negative_numbers = true)]
-    cpu_shares: Option<i64>,
-    /// Largest number of processes; -1 is no limit
-    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
-    pids_limit: Option<i64>,
-    /// Process limit NAME=SOFT[:HARD]
-    #[arg(long, value_name = "LIMIT")]
-    ulimit: Vec<String>,
-    /// Preference of the kernel when memory runs out, -1000 to 1000
-    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
-    oom_score_adj: Option<i32>,
+    /// Devices that it may use by number: KIND MAJOR:MINOR ACCESS, as in "c 10:229 rwm"
+    #[arg(long, value_name = "RULE")]
+    device_cgroup_rule: Vec<String>,
+    /// Refused: there is no driver of GPUs
+    #[arg(long, value_name = "GPUS")]
+    gpus: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -346,22 +322,15 @@ impl CreateFlags {
             volumes_from: files.volumes_from.clone(),
             tmpfs: files.tmpfs.clone(),
             device: files.device.clone(),
+            device_cgroup_rule: files.device_cgroup_rule.clone(),
+            gpus: files.gpus.clone(),
             sysctl: security.sysctl.clone(),
-            ulimit: limits.ulimit.clone(),
             cap_add: security.cap_add.clone(),
             cap_drop: security.cap_drop.clone(),
             privileged: security.privileged,
             security_opt: security.security_opt.clone(),
             userns: wall.userns.clone(),
-            memory: limits.memory.clone(),
-            memory_swap: limits.memory_swap.clone(),
-            memory_reservation: limits.memory_reservation.clone(),
-            cpus: limits.cpus.clone(),
-            cpuset_cpus: limits.cpuset_cpus.clone(),
-            cpu_shares: limits.cpu_shares,
-            pids_limit: limits.pids_limit,
             shm_size: files.shm_size.clone(),
-            oom_score_adj: limits.oom_score_adj,
             disk: wall.disk.clone(),
             label: basic.label.clone(),
             label_file: basic.label_file.clone(),
@@ -373,6 +342,7 @@ impl CreateFlags {
             log_opt: basic.log_opt.clone(),
             ..Options::default()
         };
+        limits.fill(&mut options);
         network.fill(&mut options);
         health.fill(&mut options);
         options

@@ -2,7 +2,9 @@
 
 use isola_runtime::engine::Instance;
 use isola_runtime::state::{Health, State, Status};
-use isola_runtime::workload::{HealthCheck, Resources, Restart, UserMount, Workload, signal_name};
+use isola_runtime::workload::{
+    BlockDevice, BlockIo, HealthCheck, Resources, Restart, UserMount, Workload, signal_name,
+};
 use isola_volume::Volumes;
 use serde_json::{Map, Value, json};
 
@@ -154,6 +156,7 @@ fn host_config(workload: &Workload) -> Value {
         "ExtraHosts": hosts,
         "Sysctls": sysctls,
         "Devices": devices.collect::<Vec<_>>(),
+        "DeviceCgroupRules": workload.device_rules,
         "Disk": workload.disk,
         "Annotations": workload.annotations,
         "LogConfig": {
@@ -169,6 +172,30 @@ fn host_config(workload: &Workload) -> Value {
 
 /// Docker's 0 for no limit, -1 for unlimited swap.
 fn limits(resources: &Resources) -> Value {
+    let mut limits = plain_limits(resources);
+    if let (Value::Object(all), Value::Object(block)) = (&mut limits, block(&resources.block)) {
+        all.extend(block);
+    }
+    limits
+}
+
+fn block(block: &BlockIo) -> Value {
+    let of = |key: &str, value: fn(&BlockDevice) -> Option<u64>| -> Vec<Value> {
+        let devices = block.devices.iter();
+        let shown = devices.filter_map(|it| Some(json!({"Path": it.path, key: value(it)?})));
+        shown.collect()
+    };
+    json!({
+        "BlkioWeight": block.weight.unwrap_or(0),
+        "BlkioWeightDevice": of("Weight", |it| it.weight.map(u64::from)),
+        "BlkioDeviceReadBps": of("Rate", |it| it.read_bps),
+        "BlkioDeviceWriteBps": of("Rate", |it| it.write_bps),
+        "BlkioDeviceReadIOps": of("Rate", |it| it.read_iops),
+        "BlkioDeviceWriteIOps": of("Rate", |it| it.write_iops),
+    })
+}
+
+fn plain_limits(resources: &Resources) -> Value {
     let swap = match resources.memory_swap {
         Some(u64::MAX) => json!(-1),
         other => json!(other.unwrap_or(0)),
@@ -180,9 +207,15 @@ fn limits(resources: &Resources) -> Value {
         "Memory": resources.memory.unwrap_or(0),
         "MemorySwap": swap,
         "MemoryReservation": resources.memory_reservation.unwrap_or(0),
+        "MemorySwappiness": resources.memory_swappiness.map_or(-1, i64::from),
+        "OomKillDisable": resources.oom_kill_disable,
+        "CpuQuota": resources.cpu_quota.unwrap_or(0),
+        "CpuPeriod": resources.cpu_period.unwrap_or(0),
         "NanoCpus": resources.cpus_milli.unwrap_or(0).saturating_mul(1_000_000),
         "CpuShares": resources.cpu_shares.unwrap_or(0),
         "CpusetCpus": resources.cpuset_cpus.as_deref().unwrap_or_default(),
+        "CpusetMems": resources.cpuset_mems.as_deref().unwrap_or_default(),
+        "CgroupParent": resources.cgroup_parent.as_deref().unwrap_or_default(),
         "VirtualCpus": resources.vcpus,
         "PidsLimit": resources.pids,
         "ShmSize": resources.shm_size,

@@ -38,11 +38,11 @@ pub(crate) fn check(tree: &Node, sink: &mut Sink) {
         if let Some(node) = build.get("platforms")
             && node.as_list().is_some_and(|list| list.len() > 1)
         {
-            let message = format!("services.{name}.build.platforms has no effect but for one");
+            let message = format!("services.{name}.build.platforms has an effect for one alone");
             sink.warn(
                 node.place,
                 message,
-                "images are made for this host's platform",
+                "an image is built for one platform: `platform`, else this host's",
             );
         }
     }

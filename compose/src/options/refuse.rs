@@ -3,6 +3,8 @@
 
 use std::path::Path;
 
+use isola_images::registry::Platform;
+use isola_runtime::cgroup::{DeviceRule, check_parent};
 use isola_runtime::{Error, Kind, Result};
 
 use crate::load::Model;
@@ -15,7 +17,6 @@ struct Found(Vec<&'static str>, String, &'static str);
 /// Refuses the first attribute of a service that can't be had.
 pub(super) fn unsupported(model: &Model, name: &str, service: &Service) -> Result<()> {
     let found = shared(service)
-        .or_else(|| limits(service))
         .or_else(|| devices(service))
         .or_else(|| others(service));
     found.map_or(Ok(()), |found| Err(refused(model, "services", name, found)))
@@ -45,33 +46,67 @@ fn shared(service: &Service) -> Option<Found> {
     Some(Found(vec![key], format!("{key}: {value}"), hint))
 }
 
-fn limits(service: &Service) -> Option<Found> {
-    let limited = |key: &'static str| {
-        let hint = "without it a limit would be lost; take it away";
-        Some(Found(vec![key], key.to_owned(), hint))
+/// Refuses groups and rules that can't be read.
+pub(super) fn cgroups(model: &Model, name: &str, service: &Service) -> Result<()> {
+    let wrong = |keys: &[&str], text: &str, why: String, hint: &str| {
+        let path = [&["services", name], keys].concat();
+        let message = format!(
+            "{}services.{name}.{}: {text:?}: {why}",
+            model.place(&path),
+            keys[0]
+        );
+        Err(Error::new(Kind::Invalid, message).hint(hint))
     };
-    let parent = service.cgroup_parent.as_ref();
-    if parent.is_some_and(|parent| !parent.is_empty()) {
-        return limited("cgroup_parent");
+    if let Some(text) = &service.cgroup_parent
+        && let Err((why, hint)) = check_parent(text)
+    {
+        return wrong(&["cgroup_parent"], text, why, hint);
     }
-    service
-        .blkio_config
-        .as_ref()
-        .and_then(|_| limited("blkio_config"))
+    for (index, text) in service.device_cgroup_rules.iter().enumerate() {
+        if let Err(why) = DeviceRule::parse(text) {
+            let keys = ["device_cgroup_rules", &index.to_string()];
+            let hint = "a rule is KIND MAJOR:MINOR ACCESS, as in c 10:229 rwm";
+            return wrong(&keys, text, why, hint);
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a service whose image is for a platform that this host does not run, before
+/// it is fetched or built.
+///
+/// # Errors
+/// The platform, with its place.
+pub fn foreign(model: &Model, name: &str, service: &Service) -> Result<()> {
+    let Some(platform) = crate::builds::platform(service) else {
+        return Ok(());
+    };
+    let native = Platform::native();
+    // What is no platform is told by whoever reads it.
+    let is_foreign = |text: &str| {
+        let wanted = text.parse::<Platform>();
+        wanted.is_ok_and(|wanted| !native.serves(&wanted))
+    };
+    if !is_foreign(&platform) {
+        return Ok(());
+    }
+    let keys: &[&str] = match service.platform {
+        Some(_) => &["platform"],
+        None => &["build", "platforms"],
+    };
+    let at = model.place(&[&["services", name], keys].concat());
+    let message = format!("{at}services.{name}: this host runs {native} only, not {platform}");
+    let hint = match service.build.is_some() {
+        true => "`isola compose build` builds the image, for a host that runs it",
+        false => "name an image that is there for this host's platform",
+    };
+    Err(Error::new(Kind::Unsupported, message).hint(hint))
 }
 
 fn devices(service: &Service) -> Option<Found> {
     let hint = "name the device nodes under `devices`";
-    for (key, is_given) in [
-        (
-            "device_cgroup_rules",
-            !service.device_cgroup_rules.is_empty(),
-        ),
-        ("gpus", !service.gpus.is_empty()),
-    ] {
-        if is_given {
-            return Some(Found(vec![key], key.to_owned(), hint));
-        }
+    if !service.gpus.is_empty() {
+        return Some(Found(vec!["gpus"], "gpus".to_owned(), hint));
     }
     let named = service
         .devices

@@ -173,7 +173,7 @@ impl Cgroup {
     }
 
     /// Kills what is left in the groups of this instance and removes them from
-    /// every hierarchy; `isola` above them, too, when nothing else is in it.
+    /// every hierarchy; those above them, too, that we made and nothing else is in.
     ///
     /// # Errors
     /// Processes that do not end, or a group that stays busy for ten seconds.
@@ -192,8 +192,7 @@ impl Cgroup {
             }
         }
         for member in &self.members {
-            // Others may have their groups in it.
-            let _ = fs::remove_dir(member.mount.join(super::PARENT));
+            super::place::remove_parents(&member.mount, &self.parent);
         }
         result
     }

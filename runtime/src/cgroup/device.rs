@@ -97,6 +97,52 @@ impl fmt::Display for DeviceRule {
     }
 }
 
+impl DeviceRule {
+    /// Reads `KIND MAJOR:MINOR ACCESS` as Docker's `--device-cgroup-rule` has it: `c`,
+    /// `b` or `a` for both kinds, numbers or `*`, and some of `r`, `w`, `m`.
+    ///
+    /// # Errors
+    /// Why it is no rule.
+    pub fn parse(text: &str) -> Result<Vec<DeviceRule>, String> {
+        let form = "not of the form KIND MAJOR:MINOR ACCESS, as in c 10:229 rwm";
+        let mut words = text.split(' ');
+        let (Some(kind), Some(numbers), Some(access), None) =
+            (words.next(), words.next(), words.next(), words.next())
+        else {
+            return Err(form.to_owned());
+        };
+        let kinds: &[DeviceKind] = match kind {
+            "a" => &[DeviceKind::Char, DeviceKind::Block],
+            "c" => &[DeviceKind::Char],
+            "b" => &[DeviceKind::Block],
+            _ => return Err(format!("{kind:?} is neither c, b nor a")),
+        };
+        let (major, minor) = numbers.split_once(':').ok_or(form)?;
+        // makedev(3): the kernel's numbers have 12 and 20 bits.
+        let number = |text: &str, bits: u32| match text {
+            "*" => Ok(None),
+            text if text.bytes().all(|byte| byte.is_ascii_digit()) => {
+                let number = text.parse::<u32>().ok();
+                let number = number.filter(|number| *number < 1 << bits);
+                number
+                    .map(Some)
+                    .ok_or(format!("there is no device number {text:?}"))
+            }
+            _ => Err(format!("{text:?} is neither a number nor *")),
+        };
+        let (major, minor) = (number(major, 12)?, number(minor, 20)?);
+        let access =
+            Access::parse(access).ok_or_else(|| format!("{access:?} is not made of r, w and m"))?;
+        let rule = |kind: &DeviceKind| DeviceRule {
+            kind: *kind,
+            major,
+            minor,
+            access,
+        };
+        Ok(kinds.iter().map(rule).collect())
+    }
+}
+
 /// What the device cgroup is asked to hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DevicePolicy {
@@ -129,8 +175,13 @@ impl DevicePolicy {
             rules: standard()
                 .into_iter()
                 .chain(workload.devices.iter().filter_map(user_rule))
+                .chain(workload.device_rules.iter().flat_map(|text| {
+                    // Checked when the workload was resolved.
+                    DeviceRule::parse(text).unwrap_or_default()
+                }))
                 .collect(),
-            required: may_make_nodes && workload.security.userns.is_none(),
+            required: may_make_nodes && workload.security.userns.is_none()
+                || !workload.device_rules.is_empty(),
         }
     }
 }
@@ -193,6 +244,39 @@ mod tests {
         }
         for text in ["", "x", "rwx", "R"] {
             assert_eq!(Access::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn rules_of_users() {
+        let read = |text: &str| -> Vec<String> {
+            let rules = DeviceRule::parse(text).unwrap();
+            rules.iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(read("c 10:229 rwm"), ["c 10:229 rwm"]);
+        assert_eq!(read("b *:* r"), ["b *:* r"]);
+        assert_eq!(read("c 1:* mr"), ["c 1:* rm"]);
+        assert_eq!(read("a 7:0 w"), ["c 7:0 w", "b 7:0 w"]);
+        for text in [
+            "",
+            "c",
+            "c 1:3",
+            "x 1:3 r",
+            "c 13 r",
+            "c 1:3 x",
+            "c 1:3 ",
+            "c  1:3 r",
+            "c 1:3 r w",
+            "c -1:3 r",
+            "c +1:3 r",
+            "c :3 r",
+            "c 1: r",
+            "c 4096:0 r",
+            "c 0:1048576 r",
+            "c 99999999999:0 r",
+            "cc 1:3 r",
+        ] {
+            assert!(DeviceRule::parse(text).is_err(), "{text:?}");
         }
     }
 

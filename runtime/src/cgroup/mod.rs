@@ -1,11 +1,12 @@
 //! The cgroups of an instance: one group `isola/<id>` in each hierarchy that is
-//! of use, on hosts with version 1, version 2 and both.
+//! of use, on hosts with version 1, version 2 and both; `PARENT/<id>` where the user
+//! names another parent.
 //!
 //! Limits are written by libcgroups; making, joining, pausing, killing, reading
 //! and removing are done here: its manager takes an empty path for the caller's
 //! own group and leaves folders behind when it is in a hurry.
 //!
-//! A group is found again by the id of its instance alone ([`Cgroup::find`]), so
+//! A group is found again by id and parent of its instance ([`Cgroup::find`]), so
 //! that nothing is lost when the process that made it was killed.
 
 mod abilities;
@@ -15,6 +16,7 @@ mod control;
 mod device;
 mod hierarchy;
 mod limits;
+mod place;
 #[cfg(test)]
 mod tests;
 mod usage;
@@ -28,15 +30,12 @@ pub use abilities::Abilities;
 pub use device::{Access, DeviceKind, DevicePolicy, DeviceRule};
 use hierarchy::{Hierarchy, Layout, Version};
 pub use limits::Limits;
+pub use place::check_parent;
 
 use crate::error::{Error, Kind, Result};
 
 /// Folder in every hierarchy that holds the groups of all instances.
 pub(crate) const PARENT: &str = "isola";
-/// Controllers of version 2 that are handed down to the instances' groups.
-const DELEGATED: [&str; 5] = ["cpu", "cpuset", "io", "memory", "pids"];
-/// Another instance that ends may remove the parent while we work in it.
-const ATTEMPTS: usize = 100;
 
 /// The group in one hierarchy.
 #[derive(Clone, Debug)]
@@ -57,7 +56,7 @@ impl Member {
     /// In version 2 a group has only what the groups above hand down.
     fn refreshed(mut self) -> Member {
         if self.version == Version::V2 {
-            self.controllers = available(&self.path);
+            self.controllers = place::available(&self.path);
         }
         self
     }
@@ -67,6 +66,8 @@ impl Member {
 #[derive(Clone, Debug)]
 pub struct Cgroup {
     id: String,
+    /// Relative to the root of every hierarchy.
+    parent: PathBuf,
     members: Vec<Member>,
 }
 
@@ -82,18 +83,25 @@ pub struct Entry {
 }
 
 impl Cgroup {
-    /// Makes the groups of the instance `id` and sets limits and device rules. On
-    /// failure nothing is left.
+    /// Makes the groups of the instance `id` in `parent` (see [`check_parent`]; the
+    /// tool's own when there is none) and sets limits and device rules. On failure
+    /// nothing is left.
     ///
     /// # Errors
-    /// An id that is no plain name, a group of that id with processes in it, a
-    /// limit that can't be set (by name), device rules that must hold and can't.
-    /// A host on which no group can be made is an error only when something was
-    /// asked of it.
-    pub fn create(id: &str, limits: &Limits, devices: &DevicePolicy) -> Result<Cgroup> {
+    /// An id that is no plain name, a parent that can't be, a group of that id with
+    /// processes in it, a limit that can't be set (by name), device rules that must
+    /// hold and can't. A host on which no group can be made is an error only when
+    /// something was asked of it.
+    pub fn create(
+        id: &str,
+        parent: Option<&str>,
+        limits: &Limits,
+        devices: &DevicePolicy,
+    ) -> Result<Cgroup> {
         check_id(id)?;
         let layout = Layout::read()?;
-        if let Some(left) = Cgroup::find_in(&layout, id) {
+        let folder = place::relative(parent)?;
+        if let Some(left) = Cgroup::find_in(&layout, id, &folder) {
             if !left.processes()?.is_empty() {
                 return Err(Error::new(
                     Kind::Conflict,
@@ -104,9 +112,10 @@ impl Cgroup {
         }
         let mut group = Cgroup {
             id: id.to_owned(),
+            parent: folder,
             members: Vec::new(),
         };
-        let result = group.make(&layout, limits, devices);
+        let result = group.make(&layout, parent.is_some(), limits, devices);
         if let Err(error) = result {
             let _ = group.destroy();
             return Err(error);
@@ -114,30 +123,33 @@ impl Cgroup {
         Ok(group)
     }
 
-    /// The groups of the instance `id` that are there, to end what a killed
-    /// supervisor left or to watch a running instance.
+    /// The groups of the instance `id` that are there in `parent`, to end what a
+    /// killed supervisor left or to watch a running instance.
     ///
     /// # Errors
-    /// An id that is no plain name, a mount table that can't be read.
-    pub fn find(id: &str) -> Result<Option<Cgroup>> {
+    /// An id that is no plain name, a parent that can't be, a mount table that can't
+    /// be read.
+    pub fn find(id: &str, parent: Option<&str>) -> Result<Option<Cgroup>> {
         check_id(id)?;
-        Ok(Cgroup::find_in(&Layout::read()?, id))
+        let folder = place::relative(parent)?;
+        Ok(Cgroup::find_in(&Layout::read()?, id, &folder))
     }
 
-    fn find_in(layout: &Layout, id: &str) -> Option<Cgroup> {
+    fn find_in(layout: &Layout, id: &str, parent: &Path) -> Option<Cgroup> {
         let members: Vec<Member> = layout
             .used(true)
-            .map(|hierarchy| member(hierarchy, id))
+            .map(|hierarchy| member(hierarchy, parent, id))
             .filter(|member| member.path.is_dir())
             .map(Member::refreshed)
             .collect();
         (!members.is_empty()).then(|| Cgroup {
             id: id.to_owned(),
+            parent: parent.to_owned(),
             members,
         })
     }
 
-    /// Ids of all instances that have a group on this host.
+    /// Ids of all instances that have a group in the tool's own parent.
     ///
     /// # Errors
     /// A mount table that can't be read.
@@ -158,20 +170,27 @@ impl Cgroup {
         Ok(ids)
     }
 
-    fn make(&mut self, layout: &Layout, limits: &Limits, devices: &DevicePolicy) -> Result<()> {
+    fn make(
+        &mut self,
+        layout: &Layout,
+        placed: bool,
+        limits: &Limits,
+        devices: &DevicePolicy,
+    ) -> Result<()> {
         let mut refused = None;
-        for hierarchy in layout.used(limits.cpuset_cpus.is_some()) {
-            let member = member(hierarchy, &self.id);
-            match make_folder(hierarchy, &member.path) {
+        // Whoever names a parent counts on the CPUs and nodes that it was given, too.
+        for hierarchy in layout.used(placed || limits.needs_cpuset()) {
+            let member = member(hierarchy, &self.parent, &self.id);
+            match place::make_folder(hierarchy, &self.parent, &member.path) {
                 Ok(()) => self.members.push(member.refreshed()),
-                Err(error) if is_refusal(&error) => {
+                Err(error) if is_refusal(&error) && !placed => {
                     refused
                         .get_or_insert_with(|| format!("{}: {error}", hierarchy.mount.display()));
                 }
                 Err(error) => return Err(Error::io("make the cgroup", &member.path, error)),
             }
         }
-        limits.apply(&self.id, &self.members, refused.as_deref())?;
+        limits.apply(&self.relative(), &self.members, refused.as_deref())?;
         // After the limits: libcgroups adds permissions of its own to version 1.
         self.set_devices(devices, refused.as_deref())
     }
@@ -251,6 +270,11 @@ impl Cgroup {
         Ok(entry)
     }
 
+    /// The group's path from the root of every hierarchy.
+    fn relative(&self) -> PathBuf {
+        Path::new("/").join(&self.parent).join(&self.id)
+    }
+
     /// The instance's id.
     pub fn id(&self) -> &str {
         &self.id
@@ -292,81 +316,13 @@ fn check_id(id: &str) -> Result<()> {
     Ok(())
 }
 
-fn member(hierarchy: &Hierarchy, id: &str) -> Member {
+fn member(hierarchy: &Hierarchy, parent: &Path, id: &str) -> Member {
     Member {
         mount: hierarchy.mount.clone(),
-        path: hierarchy.mount.join(PARENT).join(id),
+        path: hierarchy.mount.join(parent).join(id),
         version: hierarchy.version,
         controllers: hierarchy.controllers.clone(),
     }
-}
-
-/// Makes the folder of a group and of its parent, and readies both.
-fn make_folder(hierarchy: &Hierarchy, path: &Path) -> io::Result<()> {
-    let parent = hierarchy.mount.join(PARENT);
-    for _ in 0..ATTEMPTS {
-        let made = (|| {
-            match fs::create_dir(&parent) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-                _ => {}
-            }
-            match hierarchy.version {
-                Version::V2 => {
-                    delegate(&hierarchy.mount);
-                    delegate(&parent);
-                }
-                Version::V1 if hierarchy.controllers.iter().any(|name| name == "cpuset") => {
-                    fill_cpuset(&hierarchy.mount, &parent)?;
-                }
-                Version::V1 => {}
-            }
-            fs::create_dir(path)?;
-            if hierarchy.version == Version::V1
-                && hierarchy.controllers.iter().any(|name| name == "cpuset")
-            {
-                fill_cpuset(&parent, path)?;
-            }
-            Ok(())
-        })();
-        match made {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            other => return other,
-        }
-    }
-    Err(io::ErrorKind::NotFound.into())
-}
-
-/// Hands the controllers of a group of version 2 down to the groups below. What
-/// is not handed down shows when a limit needs it, and is told then.
-fn delegate(group: &Path) {
-    let file = group.join("cgroup.subtree_control");
-    let Ok(done) = fs::read_to_string(&file) else {
-        return;
-    };
-    let available = available(group);
-    for controller in DELEGATED {
-        if available.iter().any(|name| name == controller)
-            && !done.split_whitespace().any(|name| name == controller)
-        {
-            let _ = fs::write(&file, format!("+{controller}"));
-        }
-    }
-}
-
-fn available(group: &Path) -> Vec<String> {
-    let text = fs::read_to_string(group.join("cgroup.controllers")).unwrap_or_default();
-    text.split_whitespace().map(str::to_owned).collect()
-}
-
-/// A cpuset of version 1 starts empty and takes no process: take over the values
-/// of the group above.
-fn fill_cpuset(from: &Path, to: &Path) -> io::Result<()> {
-    for file in ["cpuset.cpus", "cpuset.mems"] {
-        if fs::read_to_string(to.join(file))?.trim().is_empty() {
-            fs::write(to.join(file), fs::read_to_string(from.join(file))?.trim())?;
-        }
-    }
-    Ok(())
 }
 
 /// The host does not let us make groups here.

@@ -35,7 +35,7 @@ fn id() -> String {
 }
 
 fn make(limits: &Limits, devices: &DevicePolicy) -> Guard {
-    Guard(Cgroup::create(&id(), limits, devices).unwrap())
+    Guard(Cgroup::create(&id(), None, limits, devices).unwrap())
 }
 
 /// A shell that waits for its standard input to be closed before it runs `script`.
@@ -85,11 +85,11 @@ fn made_joined_found_and_removed() {
     );
     assert!(Cgroup::list().unwrap().iter().any(|id| id == group.id()));
 
-    let found = Cgroup::find(group.id()).unwrap().unwrap();
+    let found = Cgroup::find(group.id(), None).unwrap().unwrap();
     let waiter = std::thread::spawn(move || child.wait());
     found.destroy().unwrap();
     waiter.join().unwrap().unwrap();
-    assert!(Cgroup::find(group.id()).unwrap().is_none());
+    assert!(Cgroup::find(group.id(), None).unwrap().is_none());
     assert!(group.paths().iter().all(|path| !path.exists()));
 }
 
@@ -105,7 +105,9 @@ fn limits_hold() {
         cpus_milli: Some(500),
         cpu_shares: Some(512),
         cpuset_cpus: Some("0".to_owned()),
+        cpuset_mems: Some("0".to_owned()),
         pids: Some(5),
+        ..Limits::default()
     };
     let group = make(&limits, &DevicePolicy::All);
     assert_eq!(group.usage().unwrap().memory_limit, 32 << 20);
@@ -156,9 +158,9 @@ fn a_limit_that_can_not_be_set_is_named_and_nothing_stays() {
             "--pids-limit",
         ),
     ] {
-        let error = Cgroup::create(&id, &limits, &DevicePolicy::All).unwrap_err();
+        let error = Cgroup::create(&id, None, &limits, &DevicePolicy::All).unwrap_err();
         assert!(error.message.contains(flag), "{error}");
-        assert!(Cgroup::find(&id).unwrap().is_none(), "{flag}");
+        assert!(Cgroup::find(&id, None).unwrap().is_none(), "{flag}");
     }
 }
 
@@ -258,6 +260,77 @@ fn a_program_decides_where_the_unified_hierarchy_is_alone() {
 }
 
 #[test]
+fn groups_above_are_made_and_removed() {
+    if !usable() {
+        return;
+    }
+    let top = id();
+    let parent = format!("/{top}/b");
+    let placed = |id: &str| {
+        let made = Cgroup::create(id, Some(&parent), &Limits::default(), &DevicePolicy::All);
+        Guard(made.unwrap())
+    };
+    let (one, other) = (id(), id());
+    let (first, second) = (placed(&one), placed(&other));
+    let mut child = shell("exec sleep 100");
+    first.join(child.id() as i32).unwrap();
+    let own = fs::read_to_string(format!("/proc/{}/cgroup", child.id())).unwrap();
+    let place = format!(":{parent}/{one}");
+    assert!(own.lines().any(|line| line.ends_with(&place)), "{own}");
+    assert!(Cgroup::find(&one, None).unwrap().is_none());
+    let found = Cgroup::find(&one, Some(&parent)).unwrap().unwrap();
+    assert_eq!(found.processes().unwrap(), [child.id() as i32]);
+    let waiter = std::thread::spawn(move || child.wait());
+    found.destroy().unwrap();
+    waiter.join().unwrap().unwrap();
+    let tops: Vec<PathBuf> = second
+        .members
+        .iter()
+        .map(|it| it.mount.join(&top))
+        .collect();
+    assert!(tops.iter().all(|top| top.is_dir()), "the second is in it");
+    second.destroy().unwrap();
+    assert!(tops.iter().all(|top| !top.exists()), "{tops:?}");
+
+    // What was there before stays.
+    tops.iter().for_each(|top| fs::create_dir(top).unwrap());
+    placed(&one).destroy().unwrap();
+    let stayed = tops.iter().all(|top| top.is_dir());
+    tops.iter().for_each(|top| fs::remove_dir(top).unwrap());
+    assert!(stayed);
+    for wrong in ["/..", "/a/../../b", "x.slice"] {
+        let made = Cgroup::create(&one, Some(wrong), &Limits::default(), &DevicePolicy::All);
+        assert!(made.is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn settings_of_version_1_alone() {
+    if !usable() || !Abilities::read().unwrap().version1 {
+        eprintln!("SKIPPED: needs version 1 of the memory controller");
+        return;
+    }
+    let limits = Limits {
+        memory: Some(32 << 20),
+        swappiness: Some(7),
+        oom_kill_disable: true,
+        cpu_quota: Some(20_000),
+        cpu_period: Some(40_000),
+        ..Limits::default()
+    };
+    let group = make(&limits, &DevicePolicy::All);
+    let read = |controller: &str, file: &str| {
+        let member = group.members.iter().find(|it| it.has(controller)).unwrap();
+        fs::read_to_string(member.path.join(file)).unwrap()
+    };
+    assert_eq!(read("memory", "memory.swappiness").trim(), "7");
+    let oom = read("memory", "memory.oom_control");
+    assert!(oom.contains("oom_kill_disable 1"), "{oom}");
+    assert_eq!(read("cpu", "cpu.cfs_period_us").trim(), "40000");
+    assert_eq!(read("cpu", "cpu.cfs_quota_us").trim(), "20000");
+}
+
+#[test]
 fn ids_are_plain_names() {
     for id in [
         "",
@@ -271,10 +344,10 @@ fn ids_are_plain_names() {
         &"x".repeat(129),
     ] {
         assert!(
-            Cgroup::create(id, &Limits::default(), &DevicePolicy::All).is_err(),
+            Cgroup::create(id, None, &Limits::default(), &DevicePolicy::All).is_err(),
             "{id:?}"
         );
-        assert!(Cgroup::find(id).is_err(), "{id:?}");
+        assert!(Cgroup::find(id, None).is_err(), "{id:?}");
     }
 }
 

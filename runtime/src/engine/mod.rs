@@ -185,7 +185,8 @@ impl Engine {
         if files.lock().exists() && Lock::try_take(&files.lock())?.is_none() {
             return Ok(false);
         }
-        if let Some(cgroup) = Cgroup::find(id)? {
+        // Wherever its group was: the host went down with it.
+        if let Some(cgroup) = Cgroup::find(id, None)? {
             cgroup.destroy()?;
         }
         crate::links::give_back_by_id(&self.paths, id)?;
@@ -202,7 +203,8 @@ impl Engine {
             return Ok(None);
         };
         if status.state.is_live() || status.supervisor_pid.is_some() {
-            if let Some(cgroup) = Cgroup::find(&record.id)? {
+            let parent = record.workload.resources.cgroup_parent.as_deref();
+            if let Some(cgroup) = Cgroup::find(&record.id, parent)? {
                 cgroup.kill()?;
                 cgroup.destroy()?;
             }

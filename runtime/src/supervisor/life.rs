@@ -52,7 +52,8 @@ impl Supervisor {
             Some(cgroup) => cgroup,
             None => {
                 let (limits, devices) = backend.holds(workload);
-                Cgroup::create(&self.record.id, &limits, &devices)?
+                let parent = workload.resources.cgroup_parent.as_deref();
+                Cgroup::create(&self.record.id, parent, &limits, &devices)?
             }
         };
         let cgroup = self.cgroup.insert(cgroup);

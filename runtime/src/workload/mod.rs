@@ -9,6 +9,7 @@ mod model;
 mod names;
 mod options;
 mod resolve;
+mod resources;
 mod signals;
 mod spec;
 mod units;
@@ -19,6 +20,8 @@ pub use image::ImageFacts;
 pub use model::*;
 pub use options::{ExecOptions, Options};
 pub use resolve::{LinkFlags, attachment, merge_volumes_from, parse_volumes_from, resolve};
+pub(crate) use resources::CPU_PERIOD;
+pub use resources::{BlockDevice, BlockIo, Disk, Resources};
 pub use signals::{parse_signal, signal_name};
 pub use spec::{Surroundings, exec_spec, name_files, sandbox_spec};
 pub use units::{

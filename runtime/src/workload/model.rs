@@ -6,9 +6,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use isola_net::ports::PortSpec;
 use isola_proto::Mac;
-use isola_proto::spec::{Capabilities, Device, IdMaps, Rlimit, SockFilter};
+use isola_proto::spec::{Capabilities, Device, IdMaps, SockFilter};
 use serde::{Deserialize, Serialize};
 
+use super::resources::{Disk, Resources};
 use crate::error::{Error, Kind, Result};
 
 /// The wall around a workload (the compose specification's `isolation`).
@@ -116,6 +117,10 @@ pub struct Workload {
     pub volumes_from: Vec<String>,
     /// Devices that the user asked for.
     pub devices: Vec<UserDevice>,
+    /// Further devices that its processes may open or make, by number, as
+    /// [`crate::cgroup::DeviceRule`] shows and reads them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub device_rules: Vec<String>,
     /// Sysctls.
     pub sysctls: Vec<(String, String)>,
     /// Security settings.
@@ -237,42 +242,6 @@ pub struct Security {
     pub masked_paths: Vec<String>,
     /// Paths made read-only.
     pub readonly_paths: Vec<String>,
-}
-
-/// Limits; `None` is no limit.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Resources {
-    /// Bytes of memory; for a guest the size of its RAM.
-    pub memory: Option<u64>,
-    /// Bytes of memory and swap together; `Some(u64::MAX)` is no limit.
-    pub memory_swap: Option<u64>,
-    /// Soft limit of memory in bytes.
-    pub memory_reservation: Option<u64>,
-    /// CPU time in thousandths of a CPU (`--cpus 1.5` is 1500).
-    pub cpus_milli: Option<u64>,
-    /// Virtual CPUs of a guest; `None` where the wall has none.
-    pub vcpus: Option<u32>,
-    /// Relative weight, 2 to 262144.
-    pub cpu_shares: Option<u64>,
-    /// List of CPUs, as `0-3,5`.
-    pub cpuset_cpus: Option<String>,
-    /// Largest number of processes.
-    pub pids: Option<u64>,
-    /// Bytes of /dev/shm.
-    pub shm_size: u64,
-    /// Process limits.
-    pub ulimits: Vec<Rlimit>,
-    /// Value for /proc/self/oom_score_adj.
-    pub oom_score_adj: Option<i32>,
-}
-
-/// A writable layer on a disk of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Disk {
-    /// Bytes.
-    pub size: u64,
-    /// Allocate all of it at once.
-    pub thick: bool,
 }
 
 /// How an instance is attached to networks.

@@ -50,6 +50,10 @@ pub struct Options {
     pub tmpfs: Vec<String>,
     /// `--device SOURCE[:TARGET[:rwm]]`.
     pub device: Vec<String>,
+    /// `--device-cgroup-rule KIND MAJOR:MINOR ACCESS`.
+    pub device_cgroup_rule: Vec<String>,
+    /// `--gpus`.
+    pub gpus: Option<String>,
     /// `--sysctl NAME=VALUE`.
     pub sysctl: Vec<String>,
     /// `--ulimit NAME=SOFT[:HARD]`.
@@ -70,12 +74,36 @@ pub struct Options {
     pub memory_swap: Option<String>,
     /// `--memory-reservation`.
     pub memory_reservation: Option<String>,
+    /// `--memory-swappiness`, 0 to 100; -1 is the host's.
+    pub memory_swappiness: Option<i64>,
+    /// `--oom-kill-disable`.
+    pub oom_kill_disable: bool,
     /// `--cpus`.
     pub cpus: Option<String>,
+    /// `--cpu-period`, microseconds; 0 is the kernel's.
+    pub cpu_period: Option<i64>,
+    /// `--cpu-quota`, microseconds; 0 and -1 are no limit.
+    pub cpu_quota: Option<i64>,
     /// `--cpuset-cpus`.
     pub cpuset_cpus: Option<String>,
+    /// `--cpuset-mems`.
+    pub cpuset_mems: Option<String>,
     /// `-c`, `--cpu-shares`.
     pub cpu_shares: Option<i64>,
+    /// `--blkio-weight`; 0 is none.
+    pub blkio_weight: Option<i64>,
+    /// `--blkio-weight-device PATH:WEIGHT`.
+    pub blkio_weight_device: Vec<String>,
+    /// `--device-read-bps PATH:SIZE`.
+    pub device_read_bps: Vec<String>,
+    /// `--device-write-bps PATH:SIZE`.
+    pub device_write_bps: Vec<String>,
+    /// `--device-read-iops PATH:NUMBER`.
+    pub device_read_iops: Vec<String>,
+    /// `--device-write-iops PATH:NUMBER`.
+    pub device_write_iops: Vec<String>,
+    /// `--cgroup-parent`.
+    pub cgroup_parent: Option<String>,
     /// `--pids-limit`; 0 and -1 are no limit.
     pub pids_limit: Option<i64>,
     /// `--shm-size`.

@@ -53,6 +53,10 @@ features! {
     Tmpfs = "tmpfs",
     /// `--device`.
     Devices = "devices",
+    /// `--device-cgroup-rule`.
+    DeviceRules = "device-rules",
+    /// `--gpus`.
+    Gpus = "gpus",
     /// `--network none`.
     NetworkNone = "network-none",
     /// `--network host`.
@@ -85,12 +89,24 @@ features! {
     MemorySwap = "memory-swap",
     /// `--memory-reservation`.
     MemoryReservation = "memory-reservation",
-    /// `--cpus`.
+    /// `--memory-swappiness`.
+    Swappiness = "memory-swappiness",
+    /// `--oom-kill-disable`.
+    OomKillDisable = "oom-kill-disable",
+    /// `--cpus`, `--cpu-quota` and `--cpu-period`.
     Cpus = "cpus",
     /// `--cpu-shares`.
     CpuShares = "cpu-shares",
     /// `--cpuset-cpus`.
     CpusetCpus = "cpuset-cpus",
+    /// `--cpuset-mems`.
+    CpusetMems = "cpuset-mems",
+    /// `--blkio-weight` and `--blkio-weight-device`.
+    BlockWeight = "block-weight",
+    /// `--device-read-bps` and its like.
+    BlockRates = "block-rates",
+    /// `--cgroup-parent`.
+    CgroupParent = "cgroup-parent",
     /// `--pids-limit`.
     PidsLimit = "pids-limit",
     /// `--shm-size`.
@@ -165,6 +181,10 @@ const NO_GUEST_LOCK_SIGNALS: &str = "Linux sends no interrupts over virtio-fs: w
      lock in a share stays until it is free, even when killed";
 const NO_GUEST_DEVICES: &str =
     "a guest has its own kernel, which does not drive the host's devices";
+const NO_GUEST_RULES: &str = "a guest has its own kernel, whose devices are no devices of the host";
+const NO_GPUS: &str = "there is no driver here that would ready GPUs and bring their libraries";
+const NO_GUEST_SWAPPINESS: &str = "a guest has no swap, and its kernel has one swappiness for all";
+const NO_GUEST_OOM: &str = "its memory runs out in a kernel of its own, which kills then";
 const NO_GUEST_JOIN: &str = "a guest has its own network stack and can't join another instance's";
 const NO_GUEST_HOST_NET: &str = "a guest has its own network stack and can't join the host's";
 const NO_GUEST_USERNS: &str = "a guest's users are its own kernel's already, apart from the host's \
@@ -173,6 +193,10 @@ const NO_GUEST_SWAP: &str = "a guest has no swap; its RAM is all that --memory g
 const NO_GUEST_RESERVATION: &str = "a guest's RAM is fixed at its start";
 const NO_DISK: &str =
     "its writable layer is a folder on the host's file system and has no size of its own";
+const NO_SWAP: &str = "this host's kernel does not account swap to cgroups";
+const NO_RATES: &str = "this host's kernel can't hold block devices to rates";
+const NO_V1: &str =
+    "only version 1 of the cgroup controller 'memory' has it, which this host has not mounted";
 const NO_CONSOLE: &str = "it has no kernel of its own, so no kernel console";
 
 impl WallCapabilities {
@@ -183,6 +207,7 @@ impl WallCapabilities {
             Isolation::Container => &[
                 (Feature::BlockVolumes, NO_BLOCK),
                 (Feature::Disk, NO_DISK),
+                (Feature::Gpus, NO_GPUS),
                 (Feature::Console, NO_CONSOLE),
             ],
             Isolation::Vm | Isolation::Emulated => &[
@@ -190,11 +215,15 @@ impl WallCapabilities {
                 (Feature::ForeignEvents, NO_GUEST_EVENTS),
                 (Feature::LockSignals, NO_GUEST_LOCK_SIGNALS),
                 (Feature::Devices, NO_GUEST_DEVICES),
+                (Feature::DeviceRules, NO_GUEST_RULES),
+                (Feature::Gpus, NO_GUEST_DEVICES),
                 (Feature::NetworkHost, NO_GUEST_HOST_NET),
                 (Feature::NetworkContainer, NO_GUEST_JOIN),
                 (Feature::UserNamespace, NO_GUEST_USERNS),
                 (Feature::MemorySwap, NO_GUEST_SWAP),
                 (Feature::MemoryReservation, NO_GUEST_RESERVATION),
+                (Feature::Swappiness, NO_GUEST_SWAPPINESS),
+                (Feature::OomKillDisable, NO_GUEST_OOM),
             ],
         };
         let own_kernel = isolation != Isolation::Container;
@@ -253,34 +282,45 @@ impl WallCapabilities {
     pub fn on(self, host: &HostFacts<'_>) -> WallCapabilities {
         let cgroups = &host.cgroups;
         let controller = |name: &str| cgroups.controllers.iter().any(|have| have == name);
+        let block = controller("io") || controller("blkio");
+        let any = cgroups.freezer || !cgroups.controllers.is_empty();
+        let absent = |name: &str| format!("this host has no cgroup controller '{name}' mounted");
         // A guest's memory and processes are bounded by its own kernel.
-        let shared: &[_] = &[
-            (Feature::Memory, controller("memory"), "memory"),
-            (Feature::MemoryReservation, controller("memory"), "memory"),
-            (Feature::MemorySwap, controller("memory"), "memory"),
-            (Feature::PidsLimit, controller("pids"), "pids"),
+        let shared = [
+            (Feature::Memory, controller("memory"), absent("memory")),
+            (
+                Feature::MemoryReservation,
+                controller("memory"),
+                absent("memory"),
+            ),
+            (Feature::MemorySwap, controller("memory"), absent("memory")),
+            (Feature::PidsLimit, controller("pids"), absent("pids")),
         ];
         let both = [
-            (Feature::Cpus, controller("cpu"), "cpu"),
-            (Feature::CpuShares, controller("cpu"), "cpu"),
-            (Feature::CpusetCpus, controller("cpuset"), "cpuset"),
-            (Feature::Pause, cgroups.freezer, "freezer"),
+            (Feature::Cpus, controller("cpu"), absent("cpu")),
+            (Feature::CpuShares, controller("cpu"), absent("cpu")),
+            (Feature::CpusetCpus, controller("cpuset"), absent("cpuset")),
+            (Feature::CpusetMems, controller("cpuset"), absent("cpuset")),
+            (Feature::BlockWeight, block, absent("io' or 'blkio")),
+            (Feature::BlockRates, block, absent("io' or 'blkio")),
+            (Feature::BlockRates, cgroups.rates, NO_RATES.to_owned()),
+            (Feature::DeviceRules, cgroups.devices, absent("devices")),
+            (
+                Feature::CgroupParent,
+                any,
+                "this host has no cgroups".to_owned(),
+            ),
+            (Feature::Pause, cgroups.freezer, absent("freezer")),
+            (Feature::MemorySwap, cgroups.swap, NO_SWAP.to_owned()),
+            (Feature::Swappiness, cgroups.version1, NO_V1.to_owned()),
+            (Feature::OomKillDisable, cgroups.version1, NO_V1.to_owned()),
         ];
         let mut table = self;
-        let shared = if table.own_kernel { &[] } else { shared };
-        for (feature, there, name) in shared.iter().copied().chain(both) {
+        let shared = shared.into_iter().filter(|_| !table.own_kernel);
+        for (feature, there, reason) in shared.chain(both).collect::<Vec<_>>() {
             if !there && table.has(feature) {
-                table = table.without(
-                    feature,
-                    &format!("this host has no cgroup controller '{name}' mounted"),
-                );
+                table = table.without(feature, &reason);
             }
-        }
-        if !cgroups.swap && table.has(Feature::MemorySwap) {
-            table = table.without(
-                Feature::MemorySwap,
-                "this host's kernel does not account swap to cgroups",
-            );
         }
         table
     }

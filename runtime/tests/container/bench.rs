@@ -155,7 +155,7 @@ impl Bench {
         }
         fs::write(image.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n").unwrap();
         let (limits, devices) = Container.holds(&workload);
-        let cgroup = Cgroup::create(&id, &limits, &devices).unwrap();
+        let cgroup = Cgroup::create(&id, None, &limits, &devices).unwrap();
         let record = Record {
             id,
             name: "bench".to_owned(),

@@ -1,7 +1,7 @@
 //! Attributes of services, each from the file to its effect on an instance that runs.
 //! A table each: what the file says, what is looked at, what is found.
 
-use isola_tests::{Env, behaviours};
+use isola_tests::{Env, behaviours, cgroup_value};
 
 use super::Stack;
 
@@ -250,9 +250,9 @@ services:
     assert_eq!(
         env.inspect(
             "proj-bb-1",
-            "{{.HostConfig.NanoCpus}} {{.HostConfig.RestartPolicy.Name}}"
+            "{{.HostConfig.CpuQuota}} {{.HostConfig.CpuPeriod}} {{.HostConfig.RestartPolicy.Name}}"
         ),
-        "400000000 always"
+        "20000 50000 always"
     );
     let labels = env.inspect("proj-aa-1", "{{json .Config.Labels}}");
     assert!(!labels.contains("only"), "{labels}");
@@ -265,33 +265,10 @@ services:
             ("memory/memory.limit_in_bytes", "memory.max", "100663296"),
             ("pids/pids.max", "pids.max", "55"),
         ] {
-            assert_eq!(cgroup(&pid, file, v2), expected, "{file}");
+            assert_eq!(cgroup_value(&pid, file, v2), expected, "{file}");
         }
     }
     stack.down();
-}
-
-/// A value of the cgroup of a process, in whichever layout the host has.
-fn cgroup(pid: &str, v1: &str, v2: &str) -> String {
-    let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("cgroups");
-    let (controller, file) = v1.split_once('/').expect("a controller");
-    for line in groups.lines() {
-        let mut words = line.splitn(3, ':');
-        let (Some(_), Some(names), Some(path)) = (words.next(), words.next(), words.next()) else {
-            continue;
-        };
-        let value = match names {
-            "" => std::fs::read_to_string(format!("/sys/fs/cgroup{path}/{v2}")),
-            names if names.split(',').any(|name| name == controller) => {
-                std::fs::read_to_string(format!("/sys/fs/cgroup/{controller}{path}/{file}"))
-            }
-            _ => continue,
-        };
-        if let Ok(value) = value {
-            return value.trim().to_owned();
-        }
-    }
-    panic!("no {v1} of {pid}: {groups}");
 }
 
 const CONTAINERS: &[Seen] = &[
@@ -337,7 +314,7 @@ fn what_containers_alone_have(env: &Env) {
         ("cpuset/cpuset.cpus", "cpuset.cpus", &["0"]),
         ("pids/pids.max", "pids.max", &["70"]),
     ] {
-        let found = cgroup(&pid, v1, v2);
+        let found = cgroup_value(&pid, v1, v2);
         assert!(expected.contains(&found.as_str()), "{v1}: {found}");
     }
     stack.down();
@@ -377,8 +354,12 @@ services:
 fn what_has_no_effect_is_said(env: &Env) {
     let stack = |lines: &str| Stack::new(env, &format!("services:\n{}", service("aa", [lines])));
     for (lines, part) in [
+        ("cpu_count: 2", "cpu_count"),
+        ("cpu_percent: 50", "cpu_percent"),
+        ("cpu_rt_period: 1000", "cpu_rt_period"),
         ("cpu_rt_runtime: 400", "cpu_rt_runtime"),
         ("mem_swappiness: 10", "mem_swappiness"),
+        ("oom_kill_disable: true", "oom_kill_disable"),
         ("storage_opt: {size: 1G}", "storage_opt"),
         ("use_api_socket: true", "use_api_socket"),
         ("credential_spec: {file: x}", "credential_spec"),
@@ -389,6 +370,10 @@ fn what_has_no_effect_is_said(env: &Env) {
         (
             "deploy: {update_config: {parallelism: 1}}",
             "deploy.update_config",
+        ),
+        (
+            "deploy: {rollback_config: {parallelism: 1}}",
+            "deploy.rollback_config",
         ),
         ("deploy: {endpoint_mode: vip}", "deploy.endpoint_mode"),
         ("logging: {driver: syslog}", "syslog"),

@@ -15,6 +15,7 @@ behaviours![
     Once what_can_not_be_had_is_refused,
     Once flags_of_build,
     Once what_is_built_is_pushed,
+    Once other_platforms_are_built_and_not_run,
 ];
 
 const ONE: &str = "
@@ -309,6 +310,10 @@ fn what_can_not_be_had_is_refused(env: &Env) {
         ("network: 'service:x'", "network: service:x"),
         ("network: host, isolation: vm", "behind the wall vm"),
         ("platforms: [linux/arm64]", "linux/arm64"),
+        (
+            "platforms: [linux/arm64, linux/s390x]",
+            "one platform at a time",
+        ),
         ("context: 'https://example.org/x.git'", "example.org"),
         (
             "additional_contexts: {x: 'https://example.org/x.git'}",
@@ -346,6 +351,72 @@ services:
         let words = format!("services.aa.build.{key} has no effect");
         assert!(build.stderr.contains(&words), "{}", build.stderr);
     }
+}
+
+/// What copies is built for any platform; what runs a program is not, and nothing of it
+/// is run.
+fn other_platforms_are_built_and_not_run(env: &Env) {
+    let text = "
+services:
+  aa:
+    build:
+      dockerfile_inline: |
+        FROM scratch
+        COPY word /word
+      platforms: [linux/arm64]
+  bb:
+    platform: linux/arm64
+    build:
+      dockerfile_inline: |
+        FROM scratch
+        COPY word /word
+      platforms: [linux/amd64, linux/arm64]
+  cc:
+    image: box
+    command: sleep 1000
+";
+    let stack = Stack::new(env, text);
+    stack.put("word", "copied\n");
+    for service in ["aa", "bb"] {
+        let place = match service {
+            "aa" => "compose.yaml:8:18: services.aa: ",
+            _ => "compose.yaml:10:15: services.bb: ",
+        };
+        let up = stack.run(&["up", "-d", service]).fails(1, place);
+        assert!(up.stderr.contains("not linux/arm64"), "{}", up.stderr);
+        assert!(
+            up.stderr.contains("hint: `isola compose build`"),
+            "{}",
+            up.stderr
+        );
+        let image = format!("proj-{service}");
+        env.isola(["inspect", "--type", "image", &image]).exits(1);
+        stack.run(&["build", service]).ok();
+        let shown = [
+            "inspect",
+            "--type",
+            "image",
+            "--format",
+            "{{.Os}}/{{.Architecture}}",
+            &image,
+        ];
+        assert_eq!(env.isola(shown).ok().stdout, "linux/arm64\n");
+        stack.run(&["up", "-d", service]).fails(1, place);
+        stack.run(&["run", "--rm", service]).fails(1, place);
+    }
+    assert_eq!(env.isola(["ps", "-aq"]).ok().stdout, "");
+    // Others of the project are nobody's hostage.
+    stack.run(&["up", "-d", "cc"]).ok();
+    stack.down();
+    let runs = "services: {aa: {platform: linux/arm64, build: {dockerfile_inline: \"FROM scratch\\nRUN true\\n\"}}}";
+    Stack::new(env, runs)
+        .run(&["build"])
+        .fails(1, "linux/arm64");
+    let lacks = "services: {aa: {platform: linux/amd64, build: {dockerfile_inline: FROM box, platforms: [linux/arm64]}}}";
+    Stack::new(env, lacks).run(&["build"]).fails(
+        1,
+        "`platforms` has not the service's own platform linux/amd64",
+    );
 }
 
 fn flags_of_build(env: &Env) {

@@ -14,6 +14,7 @@ pub(crate) mod events;
 pub(crate) mod files;
 pub(crate) mod habits;
 pub(crate) mod hooks;
+pub(crate) mod limits;
 pub(crate) mod mounts;
 pub(crate) mod order;
 pub(crate) mod real;

@@ -357,8 +357,13 @@ fn a_dry_run_changes_nothing(env: &Env) {
 fn what_cannot_be_is_refused_before_anything_is_made(env: &Env) {
     for (more, part) in [
         ("pid: host", "pid: host"),
-        ("cgroup_parent: x", "cgroup_parent"),
-        ("blkio_config: {weight: 10}", "blkio_config"),
+        ("cgroup_parent: x.slice", "systemd"),
+        ("device_cgroup_rules: [x]", "device_cgroup_rules"),
+        ("gpus: all", "gpus"),
+        (
+            "blkio_config: {device_read_bps: [{path: /dev/null, rate: 1m}]}",
+            "/dev/null is no block device",
+        ),
         ("userns_mode: keep-id", "userns_mode"),
         (
             "volumes: [{type: image, source: box, target: /x}]",

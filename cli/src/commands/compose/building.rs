@@ -109,8 +109,7 @@ impl Reader<'_> {
         let request = Request {
             context: build.context.clone(),
             dockerfile: dockerfile(&building.service, build),
-            // Others are refused before this.
-            platforms: vec![Platform::native()],
+            platforms: vec![building.platform.clone().unwrap_or_else(Platform::native)],
             target: build.target.clone(),
             args,
             contexts: contexts(build)?,

@@ -47,8 +47,12 @@ pub(super) fn images(
     only: &dyn Fn(&str) -> bool,
     getting: &Getting<'_>,
 ) -> Result<Images> {
-    let (_, project) = scope.file()?;
+    let (model, project) = scope.file()?;
     let store = context.store()?;
+    // Nobody waits for an image that can't be run.
+    for (name, service) in project.services.iter().filter(|(name, _)| only(name)) {
+        isola_compose::foreign(model, name, service)?;
+    }
     let elsewhere = built_images(project);
     let mut needs: BTreeMap<String, (&str, &Service, Need)> = BTreeMap::new();
     for (name, service) in project.services.iter().filter(|(name, _)| only(name)) {

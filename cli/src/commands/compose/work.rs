@@ -301,7 +301,8 @@ pub(super) fn check_one(
         name: None,
     };
     checker.check(&wish).map_err(|error| {
-        let place = model.place(&["services", service]);
+        let keys = isola_compose::keys_of(&error.message);
+        let place = model.place(&[&["services", service], keys].concat());
         Failure::from(error).about(&format!("{place}services.{service}"))
     })
 }

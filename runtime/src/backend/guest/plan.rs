@@ -208,12 +208,10 @@ pub(crate) fn holds(workload: &Workload, overhead: u64) -> (Limits, DevicePolicy
             .resources
             .memory_swap
             .map(|total| total.saturating_add(overhead)),
-        memory_reservation: workload.resources.memory_reservation,
-        // A machine has threads beside its vCPUs; they share what was asked for.
-        cpus_milli: workload.resources.cpus_milli,
-        cpu_shares: workload.resources.cpu_shares,
-        cpuset_cpus: workload.resources.cpuset_cpus.clone(),
         pids: Some(u64::from(vcpus(workload)) + 64),
+        // A machine has threads beside its vCPUs; they share what was asked for. Its
+        // disks and shares are files of the host, read and written in its group.
+        ..Limits::from(&workload.resources)
     };
     // All descriptors are opened by the supervisor, outside of the group.
     (
@@ -281,7 +279,7 @@ fn guest(workload: &Workload, layers: usize) -> Result<GuestSpec> {
         .map_err(|error| Error::new(Kind::System, format!("cannot get random bytes: {error}")))?;
     let cpus = workload
         .resources
-        .cpus_milli
+        .cpu_milli()
         .filter(|milli| milli % 1000 != 0);
     Ok(GuestSpec {
         // Filled in by whoever sends this, after the kernel has booted.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use isola_proto::spec::Device;
 
 use super::{Context, invalid};
+use crate::cgroup::DeviceRule;
 use crate::error::{Error, Kind, Result};
 use crate::workload::host::{FileKind, Stat};
 use crate::workload::model::UserDevice;
@@ -21,7 +22,31 @@ const PRIVATE: &[&str] = &[
     "/dev/ptmx",
 ];
 
+/// Rules for devices by number; `a` stands for both kinds.
+pub(super) fn rules(cx: &Context<'_>) -> Result<Vec<String>> {
+    let flag = "--device-cgroup-rule";
+    let mut rules = Vec::new();
+    for text in &cx.options.device_cgroup_rule {
+        cx.wall
+            .require(Feature::DeviceRules, &format!("{flag} {text}"))?;
+        let parsed = DeviceRule::parse(text).map_err(|why| {
+            invalid(flag, text, why).hint("a rule is KIND MAJOR:MINOR ACCESS, as in c 10:229 rwm")
+        })?;
+        rules.extend(parsed.iter().map(ToString::to_string));
+    }
+    Ok(rules)
+}
+
 pub(super) fn devices(cx: &Context<'_>) -> Result<Vec<UserDevice>> {
+    if let Some(text) = &cx.options.gpus {
+        let refused = cx.wall.require(Feature::Gpus, &format!("--gpus {text}"));
+        refused.map_err(|error| match cx.wall.has(Feature::Devices) {
+            true => {
+                error.hint("nodes of devices are passed on by --device, as in --device /dev/dri")
+            }
+            false => error,
+        })?;
+    }
     let mut devices: Vec<UserDevice> = Vec::new();
     // A guest's kernel has devices of its own; there is nothing to pass on.
     if cx.options.privileged && cx.wall.has(Feature::Devices) {

@@ -1,44 +1,38 @@
-//! Memory, CPUs, processes and disk.
+//! Memory, processes and disk.
 
 use super::{Context, conflict, invalid};
+use crate::cgroup::check_parent;
 use crate::error::{Error, Kind, Result};
-use crate::workload::model::{Disk, Resources};
-use crate::workload::units::{
-    format_cpu_list, format_size, parse_cpu_list, parse_cpus, parse_size,
-};
+use crate::workload::resources::{Disk, Resources};
+use crate::workload::units::{format_size, parse_size};
 use crate::workload::walls::Feature;
 
 /// Docker's size of /dev/shm.
 const SHM_SIZE: u64 = 64 << 20;
 /// Least size of a disk in which a file system has room for itself.
 const MIN_DISK: u64 = 16 << 20;
-/// Range of a weight in the kernel.
-const CPU_SHARES: std::ops::RangeInclusive<i64> = 2..=262_144;
 
 pub(super) fn resources(cx: &Context<'_>) -> Result<Resources> {
     let memory = memory(cx)?;
-    let cpus_milli = cpus(cx)?;
-    let vcpus = cx.wall.defaults.vcpus.map(|default| match cpus_milli {
-        // Whole CPUs round up; the part that is too much is taken off by a quota.
-        Some(milli) => u32::try_from(milli.div_ceil(1000)).unwrap_or(u32::MAX),
-        None => default,
-    });
-    Ok(Resources {
+    let mut resources = Resources {
         memory,
         memory_swap: memory_swap(cx, memory)?,
         memory_reservation: memory_reservation(cx, memory)?,
-        cpus_milli,
-        vcpus,
-        cpu_shares: cpu_shares(cx)?,
-        cpuset_cpus: cpuset(cx)?,
+        memory_swappiness: swappiness(cx)?,
+        oom_kill_disable: oom_kill_disable(cx, memory)?,
+        block: super::block::block(cx)?,
         pids: pids(cx)?,
         shm_size: shm_size(cx)?,
         ulimits: super::lists::ulimits(cx)?,
         oom_score_adj: oom_score_adj(cx)?,
-    })
+        cgroup_parent: cgroup_parent(cx)?,
+        ..Resources::default()
+    };
+    super::cpu::fill(cx, &mut resources)?;
+    Ok(resources)
 }
 
-fn size(flag: &str, text: &str) -> Result<u64> {
+pub(super) fn size(flag: &str, text: &str) -> Result<u64> {
     parse_size(text).map_err(|why| {
         invalid(flag, text, why).hint("sizes are numbers with b, k, m or g, as in 512m")
     })
@@ -135,60 +129,34 @@ fn memory_reservation(cx: &Context<'_>, memory: Option<u64>) -> Result<Option<u6
     Ok(Some(bytes))
 }
 
-fn cpus(cx: &Context<'_>) -> Result<Option<u64>> {
-    let Some(text) = &cx.options.cpus else {
+/// How readily its memory is swapped out; -1 is what the host does.
+fn swappiness(cx: &Context<'_>) -> Result<Option<u8>> {
+    let Some(value) = cx.options.memory_swappiness.filter(|value| *value != -1) else {
         return Ok(None);
     };
-    let milli = parse_cpus(text).map_err(|why| invalid("--cpus", text, why))?;
-    if milli == 0 && !text.trim().contains('.') {
-        return Ok(None);
+    let flag = "--memory-swappiness";
+    cx.wall
+        .require(Feature::Swappiness, &format!("{flag} {value}"))?;
+    match u8::try_from(value) {
+        Ok(value @ 0..=100) => Ok(Some(value)),
+        _ => {
+            let why = "must be from 0 to 100, or -1 for the host's";
+            Err(invalid(flag, &value.to_string(), why))
+        }
     }
-    cx.wall.require(Feature::Cpus, &format!("--cpus {text}"))?;
-    let most = cx.host.cpus.len() as u64 * 1000;
-    if milli < 10 || milli > most {
-        return Err(invalid(
-            "--cpus",
-            text,
-            format!("must be from 0.01 to {}, as this host has", most / 1000),
-        ));
-    }
-    Ok(Some(milli))
 }
 
-fn cpu_shares(cx: &Context<'_>) -> Result<Option<u64>> {
-    let Some(shares) = cx.options.cpu_shares.filter(|shares| *shares != 0) else {
-        return Ok(None);
-    };
-    cx.wall
-        .require(Feature::CpuShares, &format!("--cpu-shares {shares}"))?;
-    if !CPU_SHARES.contains(&shares) {
-        let why = format!(
-            "must be from {} to {}",
-            CPU_SHARES.start(),
-            CPU_SHARES.end()
-        );
-        return Err(invalid("--cpu-shares", &shares.to_string(), why));
+fn oom_kill_disable(cx: &Context<'_>, memory: Option<u64>) -> Result<bool> {
+    if !cx.options.oom_kill_disable {
+        return Ok(false);
     }
-    Ok(Some(shares.unsigned_abs()))
-}
-
-fn cpuset(cx: &Context<'_>) -> Result<Option<String>> {
-    let Some(text) = cx
-        .options
-        .cpuset_cpus
-        .as_deref()
-        .filter(|text| !text.is_empty())
-    else {
-        return Ok(None);
-    };
-    cx.wall
-        .require(Feature::CpusetCpus, &format!("--cpuset-cpus {text}"))?;
-    let set = parse_cpu_list(text).map_err(|why| invalid("--cpuset-cpus", text, why))?;
-    if !set.is_subset(&cx.host.cpus) {
-        let why = format!("this host has the CPUs {}", format_cpu_list(&cx.host.cpus));
-        return Err(invalid("--cpuset-cpus", text, why));
+    let flag = "--oom-kill-disable";
+    cx.wall.require(Feature::OomKillDisable, flag)?;
+    if memory.is_none() {
+        let message = format!("{flag} needs --memory: nothing else could run out in its cgroup");
+        return Err(conflict(message));
     }
-    Ok(Some(format_cpu_list(&set)))
+    Ok(true)
 }
 
 fn pids(cx: &Context<'_>) -> Result<Option<u64>> {
@@ -239,6 +207,19 @@ fn oom_score_adj(cx: &Context<'_>) -> Result<Option<i32>> {
         return Err(Error::new(Kind::Unsupported, message));
     }
     Ok(Some(score))
+}
+
+fn cgroup_parent(cx: &Context<'_>) -> Result<Option<String>> {
+    let Some(text) = cx.options.cgroup_parent.as_deref() else {
+        return Ok(None);
+    };
+    let flag = "--cgroup-parent";
+    let path = check_parent(text).map_err(|(why, hint)| invalid(flag, text, why).hint(hint))?;
+    if path.is_some() {
+        cx.wall
+            .require(Feature::CgroupParent, &format!("{flag} {text}"))?;
+    }
+    Ok(path)
 }
 
 pub(super) fn disk(cx: &Context<'_>) -> Result<Option<Disk>> {

@@ -2,7 +2,9 @@
 //! what the wall can't do is refused by its table, and nothing is made.
 
 mod addresses;
+mod block;
 mod command;
+mod cpu;
 mod devices;
 mod dns;
 mod env;
@@ -100,6 +102,7 @@ pub fn resolve(
         volumes_from: options.volumes_from.clone(),
         mounts: mounts::mounts(&cx)?,
         devices: devices::devices(&cx)?,
+        device_rules: devices::rules(&cx)?,
         sysctls: lists::sysctls(&cx, &network)?,
         security: privileges::security(&cx, &network)?,
         resources: limits::resources(&cx)?,

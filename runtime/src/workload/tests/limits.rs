@@ -109,6 +109,15 @@ fn what_a_wall_cannot_do_is_refused_by_name() {
             r#"{"memory-reservation":"64m"}"#,
             "--memory-reservation 64m",
         ),
+        (
+            r#"{"device-cgroup-rule":["c 1:3 r"]}"#,
+            "--device-cgroup-rule c 1:3 r",
+        ),
+        (r#"{"memory-swappiness":0}"#, "--memory-swappiness 0"),
+        (
+            r#"{"memory":"1g","oom-kill-disable":true}"#,
+            "--oom-kill-disable",
+        ),
     ];
     for (json, part) in guest {
         for isolation in [Isolation::Vm, Isolation::Emulated] {
@@ -161,6 +170,20 @@ fn a_wall_promises_no_more_than_the_hosts_cgroups_can_hold() {
         (r#"{"pids-limit":5}"#, "no cgroup controller 'pids'"),
         (r#"{"cpus":"1"}"#, "no cgroup controller 'cpu'"),
         (r#"{"cpuset-cpus":"0"}"#, "no cgroup controller 'cpuset'"),
+        (r#"{"cpuset-mems":"0"}"#, "no cgroup controller 'cpuset'"),
+        (r#"{"cpu-quota":5000}"#, "no cgroup controller 'cpu'"),
+        (r#"{"blkio-weight":100}"#, "no cgroup controller 'io' or"),
+        (
+            r#"{"device-read-bps":["/dev/vda:1m"]}"#,
+            "no cgroup controller 'io' or",
+        ),
+        (
+            r#"{"device-cgroup-rule":["c 1:3 r"]}"#,
+            "no cgroup controller 'devices'",
+        ),
+        (r#"{"memory-swappiness":5}"#, "only version 1"),
+        (r#"{"memory":"1g","oom-kill-disable":true}"#, "'memory'"),
+        (r#"{"cgroup-parent":"/a"}"#, "no cgroups"),
     ] {
         let wall = WallCapabilities::of(Isolation::Container);
         check(
@@ -341,6 +364,215 @@ fn only_sysctls_of_namespaces_are_set() {
             r#"{"sysctl":["net.ipv4.ip_forward=1"],"network":["host"]}"#,
             Kind::Conflict,
             "--network host would change",
+        ),
+    ]);
+}
+
+#[test]
+fn cpu_time_by_quota_and_period() {
+    let said = container(&options(
+        r#"{"cpu-quota":20000,"cpu-period":40000,"cpuset-mems":"1,0"}"#,
+    ))
+    .unwrap()
+    .resources;
+    assert_eq!(
+        (said.cpu_quota, said.cpu_period, said.cpus_milli),
+        (Some(20_000), Some(40_000), None)
+    );
+    assert_eq!(said.cpuset_mems.as_deref(), Some("0-1"));
+    let none = container(&options(r#"{"cpu-quota":-1,"cpu-period":0}"#)).unwrap();
+    assert_eq!(none.resources.cpu_quota.or(none.resources.cpu_period), None);
+    // A guest gets as many CPUs as the time is worth, and no more than the host has.
+    for (json, vcpus) in [
+        (r#"{"cpu-quota":150000}"#, 2),
+        (r#"{"cpu-quota":10000,"cpu-period":20000}"#, 1),
+        (r#"{"cpu-quota":9000000}"#, 4),
+    ] {
+        let guest = behind(Isolation::Vm, &options(json)).unwrap();
+        assert_eq!(guest.resources.vcpus, Some(vcpus), "{json}");
+    }
+    refused(&[
+        (
+            r#"{"cpus":"1","cpu-quota":50000}"#,
+            Kind::Conflict,
+            "--cpus and --cpu-quota exclude",
+        ),
+        (
+            r#"{"cpus":"1","cpu-period":50000}"#,
+            Kind::Conflict,
+            "--cpus and --cpu-period exclude",
+        ),
+        (r#"{"cpu-quota":999}"#, Kind::Invalid, "at least 1000"),
+        (r#"{"cpu-quota":-2}"#, Kind::Invalid, "at least 1000"),
+        (r#"{"cpu-period":999}"#, Kind::Invalid, "1000 to 1000000"),
+        (
+            r#"{"cpu-period":1000001}"#,
+            Kind::Invalid,
+            "1000 to 1000000",
+        ),
+        (
+            r#"{"cpuset-mems":"0-2"}"#,
+            Kind::Invalid,
+            "memory nodes 0-1",
+        ),
+        (r#"{"cpuset-mems":"x"}"#, Kind::Invalid, "memory nodes"),
+    ]);
+}
+
+#[test]
+fn limits_on_block_devices() {
+    let said = options(
+        r#"{"blkio-weight":300,"blkio-weight-device":["/dev/sda:20"],
+            "device-read-bps":["/dev/vda:1m","/dev/sda:2m"],"device-write-bps":["/dev/vda:0"],
+            "device-write-iops":["/dev/vda:50"]}"#,
+    );
+    for isolation in Isolation::ALL {
+        let block = behind(isolation, &said).unwrap().resources.block;
+        assert_eq!(block.weight, Some(300));
+        let shown: Vec<_> = block
+            .devices
+            .iter()
+            .map(|it| (it.path.as_str(), it.weight, it.read_bps, it.write_iops))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                ("/dev/sda", Some(20), Some(2 << 20), None),
+                ("/dev/vda", None, Some(1 << 20), Some(50)),
+            ]
+        );
+        assert!(block.devices.iter().all(|it| it.write_bps.is_none()));
+    }
+    let nothing = r#"{"blkio-weight":0,"device-read-iops":["/dev/vda:0"]}"#;
+    assert!(
+        container(&options(nothing))
+            .unwrap()
+            .resources
+            .block
+            .is_empty()
+    );
+    refused(&[
+        (r#"{"blkio-weight":9}"#, Kind::Invalid, "from 10 to 1000"),
+        (r#"{"blkio-weight":1001}"#, Kind::Invalid, "from 10 to 1000"),
+        (
+            r#"{"blkio-weight-device":["/dev/vda:20"]}"#,
+            Kind::Unsupported,
+            "/dev/vda does not share by weight",
+        ),
+        (
+            r#"{"blkio-weight-device":["/dev/sda:x"]}"#,
+            Kind::Invalid,
+            "from 10 to 1000",
+        ),
+        (r#"{"device-read-bps":["1m"]}"#, Kind::Invalid, "PATH:VALUE"),
+        (
+            r#"{"device-read-bps":["vda:1m"]}"#,
+            Kind::Invalid,
+            "PATH:VALUE",
+        ),
+        (
+            r#"{"device-read-bps":["/dev/vda:fast"]}"#,
+            Kind::Invalid,
+            "not a size",
+        ),
+        (
+            r#"{"device-write-bps":["/dev/fuse:1m"]}"#,
+            Kind::Invalid,
+            "no block device",
+        ),
+        (
+            r#"{"device-write-bps":["/dev/nosuch:1m"]}"#,
+            Kind::Invalid,
+            "/dev/nosuch",
+        ),
+        (
+            r#"{"device-read-iops":["/dev/vda1:5"]}"#,
+            Kind::Invalid,
+            "is a partition",
+        ),
+        (
+            r#"{"device-read-iops":["/dev/vda:4294967296"]}"#,
+            Kind::Invalid,
+            "1 to 4294967295",
+        ),
+        (
+            r#"{"device-read-iops":["/dev/vda:1k"]}"#,
+            Kind::Invalid,
+            "requests per second",
+        ),
+    ]);
+    // Another way to share by weight, of version 2; and no device that does.
+    let mut costly = host();
+    costly.cgroups.cost = vec![(254, 0)];
+    let wall = WallCapabilities::of(Isolation::Container);
+    let json = r#"{"blkio-weight-device":["/dev/vda:20"]}"#;
+    resolve(&options(json), &image(), &wall, &costly, ID).unwrap();
+    struct Bare;
+    impl Files for Bare {
+        fn stat(&self, _: &Path) -> io::Result<Stat> {
+            Err(io::ErrorKind::NotFound.into())
+        }
+        fn read(&self, _: &Path, _: u64) -> io::Result<Vec<u8>> {
+            Err(io::ErrorKind::NotFound.into())
+        }
+        fn nodes_below(&self, _: &Path) -> io::Result<Vec<(PathBuf, Stat)>> {
+            Ok(Vec::new())
+        }
+    }
+    let bare = HostFacts {
+        files: &Bare,
+        ..host()
+    };
+    let json = options(r#"{"blkio-weight":20}"#);
+    let result = resolve(&json, &image(), &wall, &bare, ID);
+    check(
+        "bare",
+        result,
+        Kind::Unsupported,
+        "no block device of this host",
+    );
+}
+
+#[test]
+fn settings_of_cgroups() {
+    let said = container(&options(
+        r#"{"memory":"1g","memory-swappiness":0,"oom-kill-disable":true,
+            "cgroup-parent":"tests//web/","device-cgroup-rule":["a 7:* rw","c 10:229 m"]}"#,
+    ))
+    .unwrap();
+    let resources = &said.resources;
+    assert_eq!(resources.memory_swappiness, Some(0));
+    assert!(resources.oom_kill_disable);
+    assert_eq!(resources.cgroup_parent.as_deref(), Some("/tests/web"));
+    assert_eq!(said.device_rules, ["c 7:* rw", "b 7:* rw", "c 10:229 m"]);
+    for isolation in Isolation::ALL {
+        let placed = behind(isolation, &options(r#"{"cgroup-parent":"/a"}"#)).unwrap();
+        assert_eq!(placed.resources.cgroup_parent.as_deref(), Some("/a"));
+        let json = r#"{"gpus":"all"}"#;
+        check(
+            json,
+            behind(isolation, &options(json)),
+            Kind::Unsupported,
+            "--gpus all",
+        );
+    }
+    let none = container(&options(r#"{"memory-swappiness":-1,"cgroup-parent":""}"#)).unwrap();
+    assert_eq!(none.resources.memory_swappiness, None);
+    assert_eq!(none.resources.cgroup_parent, None);
+    refused(&[
+        (r#"{"memory-swappiness":101}"#, Kind::Invalid, "0 to 100"),
+        (r#"{"memory-swappiness":-2}"#, Kind::Invalid, "0 to 100"),
+        (
+            r#"{"oom-kill-disable":true}"#,
+            Kind::Conflict,
+            "needs --memory",
+        ),
+        (r#"{"cgroup-parent":"/../a"}"#, Kind::Invalid, "lead out"),
+        (r#"{"cgroup-parent":"a.slice"}"#, Kind::Invalid, "systemd"),
+        (
+            r#"{"device-cgroup-rule":["c 1:3"]}"#,
+            Kind::Invalid,
+            "KIND MAJOR:MINOR",
         ),
     ]);
 }

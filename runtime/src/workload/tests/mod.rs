@@ -36,6 +36,14 @@ const FILES: &[(&str, &[u8])] = &[
         br#"{"defaultAction":"SCMP_ACT_ALLOW"}"#,
     ),
     ("/home/u/broken.json", b"{"),
+    (
+        "/proc/partitions",
+        b"major minor  #blocks  name\n\n 254        0   1024 vda\n   8        0   1024 sda\n",
+    ),
+    ("/sys/dev/block/8:0/queue/scheduler", b"none [bfq]\n"),
+    ("/sys/dev/block/254:0/queue/scheduler", b"[none] bfq\n"),
+    ("/sys/dev/block/254:1/partition", b"1\n"),
+    ("/sys/devices/system/node/online", b"0-1\n"),
 ];
 
 fn node(kind: FileKind, major: u32, minor: u32) -> Stat {
@@ -73,6 +81,12 @@ impl Files for FakeFiles {
         };
         if let Some((_, stat)) = devices().into_iter().find(|(device, _)| device == path) {
             return Ok(stat);
+        }
+        // These are not listed.
+        match path.to_str() {
+            Some("/dev/sda") => return Ok(node(FileKind::Block, 8, 0)),
+            Some("/dev/vda1") => return Ok(node(FileKind::Block, 254, 1)),
+            _ => {}
         }
         if FILES.iter().any(|(file, _)| Path::new(file) == path) {
             return Ok(plain(FileKind::File));
@@ -145,9 +159,13 @@ pub(super) fn host() -> HostFacts<'static> {
         hard_limits: BTreeMap::from([("nofile".to_owned(), 20_000)]),
         selinux: false,
         cgroups: Abilities {
-            controllers: words(&["cpu", "cpuset", "memory", "pids"]),
+            controllers: words(&["blkio", "cpu", "cpuset", "memory", "pids"]),
             swap: true,
             freezer: true,
+            devices: true,
+            rates: true,
+            version1: true,
+            cost: Vec::new(),
         },
         subordinate: IdMaps {
             uids: range(100_000),
