@@ -16,6 +16,7 @@ behaviours![
     Every files_of_a_stopped_instance,
     Every archives_on_standard_streams,
     Every top_and_stats,
+    Once readers_that_go_away_end_a_command_in_silence,
 ];
 
 fn logs_keep_streams_apart(env: &Env) {
@@ -218,4 +219,72 @@ fn top_and_stats(env: &Env) {
     assert!(!memory.starts_with("0B"), "{memory}");
     env.isola(["stats", "--no-stream", "nosuch"])
         .fails(1, "nosuch");
+}
+
+/// Runs a command whose reader takes one byte and goes.
+fn cut_off(env: &Env, words: &[&str]) -> (Option<i32>, String) {
+    use std::io::Read;
+    use std::process::Stdio;
+    let mut child = env
+        .command(words)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program");
+    let mut out = child.stdout.take().expect("its output");
+    out.read_exact(&mut [0]).expect("a byte");
+    drop(out);
+    let ended = child.wait_with_output().expect("its end");
+    let errors = String::from_utf8_lossy(&ended.stderr).into_owned();
+    (ended.status.code(), errors)
+}
+
+fn readers_that_go_away_end_a_command_in_silence(env: &Env) {
+    // More than a pipe holds, and more than is kept back before it is written.
+    let script = "i=0; while [ $i -lt 9000 ]; do echo line of the log number $i; i=$((i + 1)); done; \
+                  head -c 3000000 /dev/urandom > /data/big; cp /data/big /root/big";
+    let options = [
+        "--name",
+        "aa",
+        "-v",
+        "data:/data",
+        "box",
+        "sh",
+        "-c",
+        script,
+    ];
+    env.isola([&["run"], &options[..]].concat()).ok();
+    std::fs::write(env.files().join("Dockerfile"), "FROM box\n").unwrap();
+    let folder = env.files().to_string_lossy().into_owned();
+    let commands: &[&[&str]] = &[
+        &["export", "aa"],
+        &["save", "box"],
+        &["volume", "export", "data"],
+        &["logs", "aa"],
+        &["cp", "aa:/root/big", "-"],
+        &["build", "-q", "-o", "-", &folder],
+    ];
+    for words in commands {
+        let (code, errors) = cut_off(env, words);
+        assert_eq!((code, errors.as_str()), (Some(141), ""), "{words:?}");
+    }
+    // The next line meets a pipe that nobody reads.
+    let mut events = env
+        .command(["events", "--since", "1h"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("the program");
+    let mut out = events.stdout.take().expect("its output");
+    std::io::Read::read_exact(&mut out, &mut [0]).expect("a byte");
+    drop(out);
+    isola_tests::until("it meets the closed pipe", || {
+        env.isola(["volume", "create", "more"]).ok();
+        env.isola(["volume", "rm", "more"]).ok();
+        events.try_wait().expect("a state").is_some()
+    });
+    let ended = events.wait_with_output().expect("its end");
+    assert_eq!(ended.status.code(), Some(141));
+    assert_eq!(String::from_utf8_lossy(&ended.stderr), "");
 }

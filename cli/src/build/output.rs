@@ -184,5 +184,5 @@ fn stream(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Resu
             "an archive is not written to a terminal",
         ));
     }
-    write(&mut io::stdout().lock())
+    crate::output::stream(write)
 }

@@ -10,7 +10,7 @@ use crate::changed::Changed;
 use crate::complete;
 use crate::context::Context;
 use crate::error::{Code, Exit, Failure, Result};
-use crate::output::write_file;
+use crate::output::{stream, write_file};
 
 /// Write an instance's files as a tar archive, without volumes and mounts
 #[derive(Debug, clap::Args)]
@@ -46,7 +46,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<Exit> {
     };
     match &args.output {
         Some(path) => write_file(path, |mut file: &File| write(&mut file as &mut dyn Write))?,
-        None => write(&mut io::stdout().lock())?,
+        None => stream(write)?,
     }
     Ok(Exit::OK)
 }

@@ -10,7 +10,7 @@ use crate::complete;
 use crate::context::Context;
 use crate::demo_image;
 use crate::error::{Code, Exit, Failure, Result};
-use crate::output::write_file;
+use crate::output::{stream, write_file};
 
 /// Write images as an archive that OCI tools and Docker read
 #[derive(Debug, clap::Args)]
@@ -53,12 +53,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<Exit> {
                     .hint("name a file with --output, or redirect it"),
             );
         }
-        None => store
-            .save(&args.images, platform, io::stdout())
-            .map_err(|error| match error {
-                isola_images::Error::Write(error) => Failure::output(error),
-                other => other.into(),
-            })?,
+        None => stream(|out| Ok(store.save(&args.images, platform, out)?))?,
     }
     Ok(Exit::OK)
 }

@@ -3,6 +3,7 @@
 mod file;
 mod format;
 mod human;
+mod pipe;
 mod table;
 
 use std::io::Write;
@@ -14,6 +15,7 @@ pub(crate) use format::{Column, Format, Rows};
 pub(crate) use human::{
     binary_size, decimal_size, duration, elapsed_ms, local_time, rfc3339, since,
 };
+pub(crate) use pipe::stream;
 pub(crate) use table::{clean, table};
 
 /// Writes text to standard output. A reader that went away (`isola ps | head`)

@@ -8,7 +8,7 @@ use clap_complete::engine::ArgValueCandidates;
 use crate::complete;
 use crate::context::Context;
 use crate::error::{Code, Exit, Failure, Result};
-use crate::output::write_file;
+use crate::output::{stream, write_file};
 
 /// Write a volume's files as a tar archive
 #[derive(Debug, clap::Args)]
@@ -37,7 +37,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit> {
                     .hint("name a file with --output, or redirect it"),
             );
         }
-        None => volumes.export(&args.volume, io::stdout().lock())?,
+        None => stream(|out| Ok(volumes.export(&args.volume, out)?))?,
     }
     Ok(Exit::OK)
 }
