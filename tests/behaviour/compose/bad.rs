@@ -206,18 +206,23 @@ fn circles_through_files_are_found(env: &Env) {
 
 /// The second service asks for what its wall has not.
 fn what_a_wall_refuses_is_refused_before_anything_is_made(env: &Env) {
-    let (lines, words) = match env.wall() {
+    let (lines, place, words) = match env.wall() {
         Wall::Container => (
             "volumes: [{type: volume, source: disk, target: /x}]\n    cap_drop: [NOSUCH]",
+            "compose.yaml:4:5",
             "NOSUCH",
         ),
-        _ => ("memswap_limit: 1g\n    mem_limit: 512m", "swap"),
+        _ => (
+            "memswap_limit: 1g\n    mem_limit: 512m",
+            "compose.yaml:5:20",
+            "swap",
+        ),
     };
     let text = format!(
         "services:\n  aa: {{image: box}}\n  bb:\n    image: box\n    {lines}\n    depends_on: [aa]\nvolumes: {{disk: }}\n"
     );
     let stack = Stack::new(env, &text);
-    refused(env, &stack, lines, "compose.yaml:4:5", words);
+    refused(env, &stack, lines, place, words);
     let run = stack.run(&["run", "--rm", "-T", "bb", "true"]);
     assert!(
         run.code != 0 && run.stderr.contains(words),
@@ -232,16 +237,12 @@ fn a_killed_up_is_taken_down(env: &Env) {
     let text = "
 services:
   aa:
-    image: box
-    init: true
-    command: sleep 1000
+    IDLE
     scale: 2
     volumes: ['data:/data', /unnamed]
     secrets: [word]
   bb:
-    image: box
-    init: true
-    command: sleep 1000
+    IDLE
     depends_on: [aa]
     networks: [default, other]
 volumes: {data: }

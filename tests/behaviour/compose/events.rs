@@ -17,9 +17,7 @@ services:
     command: [sh, -c, 'echo hello; exec sleep 1000']
     labels: {tier: front}
   bb:
-    image: box
-    init: true
-    command: sleep 1000
+    IDLE
 ";
 
 fn a_projects_events_are_told(env: &Env) {
@@ -85,8 +83,7 @@ fn a_projects_events_are_told(env: &Env) {
 }
 
 fn they_are_followed_and_logs_follow_what_is_made_anew(env: &Env) {
-    let stack = Stack::new(env, TEXT);
-    stack.run(&["up", "-d"]).ok();
+    let stack = Stack::up(env, TEXT);
     let mut events = stack.start(&["events", "aa"]);
     let mut logs = stack.start(&["logs", "-f", "--no-log-prefix", "aa"]);
     logs.expect("hello\n");

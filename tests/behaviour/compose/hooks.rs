@@ -53,8 +53,7 @@ volumes:
         hooks("start"),
         hooks("stop")
     );
-    let stack = Stack::new(env, &text);
-    stack.run(&["up", "-d"]).ok();
+    let stack = Stack::up(env, &text);
     stack.run(&["stop", "-t", "1"]).ok();
     let read = written(env);
     let lines: Vec<Vec<&str>> = read.lines().map(|line| line.split(' ').collect()).collect();
@@ -81,9 +80,7 @@ fn a_failed_hook_ends_the_list(env: &Env) {
     let text = "
 services:
   aa:
-    image: box
-    init: true
-    command: sleep 1000
+    IDLE
     volumes: ['data:/data']
     post_start:
       - {command: [sh, -c, 'echo one >> /data/x; sync']}
@@ -135,17 +132,14 @@ fn hooks_come_with_every_start_and_stop(env: &Env) {
     let text = "
 services:
   aa:
-    image: box
-    init: true
-    command: sleep 1000
+    IDLE
     volumes: ['data:/data']
     post_start: [{command: [sh, -c, 'echo start >> /data/x; sync']}]
     pre_stop: [{command: [sh, -c, 'echo stop >> /data/x; sync']}]
 volumes:
   data:
 ";
-    let stack = Stack::new(env, text);
-    stack.run(&["up", "-d"]).ok();
+    let stack = Stack::up(env, text);
     stack.run(&["restart", "-t", "1"]).ok();
     stack.run(&["up", "-d", "--force-recreate", "-t", "1"]).ok();
     stack.run(&["kill"]).ok();

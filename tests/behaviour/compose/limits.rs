@@ -21,9 +21,7 @@ fn limits_reach_the_kernel(env: &Env) {
         "
 services:
   aa:
-    image: box
-    init: true
-    command: sleep 1000
+    IDLE
     cgroup_parent: {parent}
     cpu_quota: 30000
     cpu_period: 60000
@@ -32,8 +30,7 @@ services:
       device_write_iops: [{{path: {path}, rate: 40}}]
 "
     );
-    let stack = Stack::new(env, &text);
-    stack.run(&["up", "-d"]).ok();
+    let stack = Stack::up(env, &text);
     let shown = "{{.HostConfig.CgroupParent}} {{.HostConfig.CpuQuota}} {{.HostConfig.CpuPeriod}}";
     assert_eq!(
         env.inspect("proj-aa-1", shown),
@@ -55,13 +52,10 @@ fn rules_for_devices(env: &Env) {
     let text = "
 services:
   aa:
-    image: box
-    init: true
-    command: sleep 1000
+    IDLE
     device_cgroup_rules: ['c 10:229 r']
 ";
-    let stack = Stack::new(env, text);
-    stack.run(&["up", "-d"]).ok();
+    let stack = Stack::up(env, text);
     let script = "mknod /tmp/m c 10 229; : < /tmp/m && echo read; : > /tmp/m || echo refused";
     let words = ["exec", "-T", "aa", "sh", "-c", script];
     let output = stack.run(&words);

@@ -25,6 +25,9 @@ pub(crate) mod stack;
 pub(crate) mod verbs;
 pub(crate) mod watch;
 
+/// What most services of these tests are. In a stack's text the line `IDLE` stands for it.
+const IDLE: &str = "    image: box\n    init: true\n    command: sleep 1000\n";
+
 /// A compose file in a folder of its own.
 pub(crate) struct Stack<'a> {
     env: &'a Env,
@@ -41,9 +44,22 @@ impl<'a> Stack<'a> {
         stack
     }
 
+    /// The same, and all of it runs.
+    pub(crate) fn up(env: &'a Env, text: &str) -> Stack<'a> {
+        let stack = Stack::new(env, text);
+        stack.run(&["up", "-d"]).ok();
+        stack
+    }
+
     /// Replaces the file.
     pub(crate) fn write(&self, text: &str) {
-        self.put("compose.yaml", text);
+        self.put("compose.yaml", &text.replace("    IDLE\n", IDLE));
+    }
+
+    /// What a program prints that is run in a service.
+    pub(crate) fn inside(&self, service: &str, program: &[&str]) -> String {
+        let words = [&["exec", "-T", service], program].concat();
+        self.run(&words).ok().stdout
     }
 
     /// Writes another file beside it.

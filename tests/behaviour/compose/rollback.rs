@@ -23,9 +23,7 @@ services:
     volumes: [/own]
     secrets: [it]
   bb:
-    image: box
-    init: true
-    command: sleep 1000
+    IDLE
     scale: {scale}
   zz:
     image: box
@@ -34,9 +32,7 @@ services:
     volumes: ['data:/data']
     networks: [default, extra]
   after:
-    image: box
-    init: true
-    command: sleep 1000
+    IDLE
     environment: {{WORD: '{word}'}}
     depends_on: {{zz: {{condition: service_completed_successfully}}}}
 volumes:
@@ -129,18 +125,14 @@ fn a_changed_network_comes_back(env: &Env) {
             "
 services:
   aa:
-    image: box
-    init: true
-    command: sleep 1000
+    IDLE
     networks: [lan]
   zz:
     image: box
     command: '{command}'
     networks: [lan]
   after:
-    image: box
-    init: true
-    command: sleep 1000
+    IDLE
     networks: [lan]
     depends_on: {{zz: {{condition: service_completed_successfully}}}}
 networks:
@@ -148,12 +140,10 @@ networks:
 "
         )
     };
-    let stack = Stack::new(env, &text("198.51.100.0/28", "true"));
-    stack.run(&["up", "-d"]).ok();
+    let stack = Stack::up(env, &text("198.51.100.0/28", "true"));
     let ids = stack.ids(&["aa"]);
     let address = || {
-        let words = ["exec", "-T", "aa", "sh", "-c", "ip -o -4 addr show eth0"];
-        stack.run(&words).ok().stdout
+        stack.inside("aa", &["ip", "-o", "-4", "addr", "show", "eth0"])
     };
     assert!(address().contains("198.51.100."));
     stack.write(&text("203.0.113.0/28", "false"));
@@ -169,9 +159,7 @@ fn what_is_given_up_is_taken_back(env: &Env) {
     let text = "
 services:
   aa:
-    image: box
-    init: true
-    command: sleep 1000
+    IDLE
     healthcheck: {test: 'false', interval: 100ms, retries: 100000}
   bb:
     image: box

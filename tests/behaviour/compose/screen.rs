@@ -21,9 +21,7 @@ services:
     init: true
     command: [sh, -c, 'trap \"echo going; exit 0\" TERM; echo ready; while :; do sleep 0.1; done']
   bb:
-    image: box
-    init: true
-    command: sleep 1000
+    IDLE
 ";
 
 fn ctrl_c_stops_what_is_attached(env: &Env) {
@@ -67,14 +65,10 @@ fn ctrl_c_ends_a_making(env: &Env) {
     let text = "
 services:
   aa:
-    image: box
-    init: true
-    command: sleep 1000
+    IDLE
     healthcheck: {test: 'false', interval: 100ms, retries: 100000}
   bb:
-    image: box
-    init: true
-    command: sleep 1000
+    IDLE
     depends_on: {aa: {condition: service_healthy}}
 ";
     let stack = Stack::new(env, text);
@@ -181,8 +175,7 @@ services:
     scale: 2
     command: [sh, -c, 'hostname > /name; echo ready; exec sleep 1000']
 ";
-    let stack = Stack::new(env, text);
-    stack.run(&["up", "-d"]).ok();
+    let stack = Stack::up(env, text);
     for number in ["1", "2"] {
         let mut logs = stack.start(&["logs", "-f", "--index", number, "aa"]);
         logs.expect("ready");

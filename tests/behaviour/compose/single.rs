@@ -18,16 +18,12 @@ fn run_makes_an_instance_of_its_own(env: &Env) {
     let text = "
 services:
   web:
-    image: box
-    init: true
-    command: sleep 1000
+    IDLE
     environment: {A: file, B: file}
     ports: ['18080:80']
     depends_on: {db: {condition: service_healthy}}
   db:
-    image: box
-    init: true
-    command: sleep 1000
+    IDLE
     healthcheck: {test: 'true', interval: 200ms}
   other:
     image: box
@@ -94,15 +90,12 @@ fn ports_of_replicas_come_from_a_pool(env: &Env) {
     let text = "
 services:
   aa:
-    image: box
-    init: true
-    command: sleep 1000
+    IDLE
     scale: 2
     ports: ['16005-16006:80']
     expose: ['9000-9001']
 ";
-    let stack = Stack::new(env, text);
-    stack.run(&["up", "-d"]).ok();
+    let stack = Stack::up(env, text);
     assert_eq!(
         stack.run(&["port", "--index", "1", "aa", "80"]).ok().stdout,
         "0.0.0.0:16005\n"
@@ -124,10 +117,7 @@ services:
 }
 
 fn files_go_in_and_out(env: &Env) {
-    let stack = Stack::new(
-        env,
-        "services:\n  aa:\n    image: box\n    init: true\n    command: sleep 1000\n    scale: 2\n",
-    );
+    let stack = Stack::new(env, "services:\n  aa:\n    IDLE\n    scale: 2\n");
     stack.run(&["up", "-d"]).ok();
     let file = env.files().join("in");
     std::fs::write(&file, "content").unwrap();
@@ -160,12 +150,9 @@ services:
     image: box
     command: [sh, -c, 'sleep 1; exit 3']
   web:
-    image: box
-    init: true
-    command: sleep 1000
+    IDLE
 ";
-    let stack = Stack::new(env, text);
-    stack.run(&["up", "-d"]).ok();
+    let stack = Stack::up(env, text);
     assert_eq!(
         stack
             .run(&["wait", "--down-project", "job", "web"])
@@ -181,15 +168,12 @@ fn what_is_there_is_shown(env: &Env) {
     let text = "
 services:
   aa:
-    image: box
-    init: true
-    command: sleep 1000
+    IDLE
     volumes: ['data:/data']
 volumes:
   data:
 ";
-    let stack = Stack::new(env, text);
-    stack.run(&["up", "-d"]).ok();
+    let stack = Stack::up(env, text);
     let top = stack.run(&["top"]).ok().stdout;
     assert!(top.contains("aa") && top.contains("sleep 1000"), "{top}");
     let stats = stack.run(&["stats", "--no-stream"]).ok().stdout;
@@ -220,15 +204,11 @@ fn names_and_addresses_are_as_asked_for(env: &Env) {
     let text = "
 services:
   aa:
-    image: box
-    init: true
-    command: sleep 1000
+    IDLE
     networks:
       front: {aliases: [alpha], ipv4_address: 10.78.1.9, mac_address: '02:00:00:00:00:09'}
   bb:
-    image: box
-    init: true
-    command: sleep 1000
+    IDLE
     container_name: bertha
     links: ['aa:linked']
     extra_hosts: ['far=10.9.8.7']
@@ -241,23 +221,17 @@ networks:
   front:
     ipam: {config: [{subnet: 10.78.1.0/24}]}
 ";
-    let stack = Stack::new(env, text);
-    stack.run(&["up", "-d"]).ok();
+    let stack = Stack::up(env, text);
     for name in ["alpha", "aa", "linked", "proj-aa-1"] {
-        let found = stack
-            .run(&["exec", "-T", "bb", "ping", "-c", "1", name])
-            .ok()
-            .stdout;
+        let found = stack.inside("bb", &["ping", "-c", "1", name]);
         assert!(found.contains("10.78.1.9"), "{name}: {found}");
     }
     assert!(
         stack
-            .run(&["exec", "-T", "bb", "cat", "/etc/hosts"])
-            .ok()
-            .stdout
+            .inside("bb", &["cat", "/etc/hosts"])
             .contains("10.9.8.7")
     );
-    let links = stack.run(&["exec", "-T", "aa", "ip", "addr"]).ok().stdout;
+    let links = stack.inside("aa", &["ip", "addr"]);
     assert!(links.contains("02:00:00:00:00:09"), "{links}");
     assert_eq!(env.inspect("bertha", "{{.State.Status}}"), "running");
     env.isola(["wait", "proj-cc-1"]).ok();
@@ -268,17 +242,11 @@ networks:
 fn a_service_shares_anothers_network(env: &Env) {
     let text = |value: &str| {
         format!(
-            "services:\n  aa:\n    image: box\n    init: true\n    command: sleep 1000\n    environment: {{A: '{value}'}}\n  bb:\n    image: box\n    init: true\n    command: sleep 1000\n    network_mode: service:aa\n"
+            "services:\n  aa:\n    IDLE\n    environment: {{A: '{value}'}}\n  bb:\n    IDLE\n    network_mode: service:aa\n"
         )
     };
-    let stack = Stack::new(env, &text("1"));
-    stack.run(&["up", "-d"]).ok();
-    let address = |service: &str| {
-        stack
-            .run(&["exec", "-T", service, "ip", "addr", "show", "eth0"])
-            .ok()
-            .stdout
-    };
+    let stack = Stack::up(env, &text("1"));
+    let address = |service: &str| stack.inside(service, &["ip", "addr", "show", "eth0"]);
     assert_eq!(address("aa"), address("bb"));
     stack.write(&text("2"));
     stack.run(&["up", "-d", "-t", "1"]).ok();
