@@ -148,19 +148,8 @@ fn image(service: &Node, place: Place, tell: Tell<'_>) {
     }
 }
 
-/// What can be said in two places must be the same in both, and CPU time be said in one
-/// way.
+/// What can be said in two places must be the same in both.
 fn limits(service: &Node, tell: Tell<'_>) {
-    let deployed = ["deploy", "resources", "limits", "cpus"];
-    let deployed = deployed.iter().try_fold(service, |node, key| node.get(key));
-    for key in ["cpu_quota", "cpu_period"] {
-        let quota = service.get(key);
-        if let (Some(quota), Some(_)) = (quota, service.get("cpus").or(deployed)) {
-            let message = format!("`cpus` and `{key}` exclude each other");
-            let hint = "keep one of them: `cpus: 0.5` is a quota of half of each period";
-            tell(quota.place, &message, hint);
-        }
-    }
     const TWICE: &[(&str, &[&str])] = &[
         ("scale", &["replicas"]),
         ("mem_limit", &["resources", "limits", "memory"]),
