@@ -56,7 +56,7 @@ services:
     device_cgroup_rules: ['c 10:229 r']
 ";
     let stack = Stack::up(env, text);
-    let script = "mknod /tmp/m c 10 229; : < /tmp/m && echo read; : > /tmp/m || echo refused";
+    let script = "mknod /tmp/m c 10 229; : < /tmp/m && echo read; (: > /tmp/m) || echo refused";
     let words = ["exec", "-T", "aa", "sh", "-c", script];
     let output = stack.run(&words);
     assert_eq!(output.stdout, "read\nrefused\n", "{output:?}");

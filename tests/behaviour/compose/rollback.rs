@@ -142,9 +142,7 @@ networks:
     };
     let stack = Stack::up(env, &text("198.51.100.0/28", "true"));
     let ids = stack.ids(&["aa"]);
-    let address = || {
-        stack.inside("aa", &["ip", "-o", "-4", "addr", "show", "eth0"])
-    };
+    let address = || stack.inside("aa", &["ip", "-o", "-4", "addr", "show", "eth0"]);
     assert!(address().contains("198.51.100."));
     stack.write(&text("203.0.113.0/28", "false"));
     let up = stack.run(&["up", "-d", "-t", "1", "--rollback"]);

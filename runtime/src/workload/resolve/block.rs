@@ -88,7 +88,7 @@ fn number_of_weight(flag: &str, text: &str, value: &str) -> Result<Option<u16>> 
             WEIGHTS.start(),
             WEIGHTS.end()
         );
-        invalid(flag, text, why)
+        invalid(flag, text, why).hint("the more, the larger its part of the device, as in 300")
     };
     let number: i64 = value.parse().map_err(|_| wrong())?;
     match number {
@@ -138,11 +138,8 @@ fn rates(cx: &Context<'_>, block: &mut BlockIo) -> Result<()> {
                 // The kernel keeps it in 32 bits, and cuts off what does not fit.
                 false => value.parse::<u32>().map(u64::from).map_err(|_| {
                     let most = u32::MAX;
-                    invalid(
-                        flag,
-                        text,
-                        format!("requests per second are from 1 to {most}"),
-                    )
+                    let why = format!("requests per second are from 1 to {most}");
+                    invalid(flag, text, why).hint("write a plain number, as in /dev/vda:100")
                 })?,
             };
             *field(device) = (rate != 0).then_some(rate);
@@ -166,7 +163,9 @@ fn device<'a, 'b>(
             .hint("name the node of a block device, as in /dev/vda:1m"));
     };
     let stat = cx.host.files.stat(Path::new(path));
-    let stat = stat.map_err(|error| invalid(flag, text, format!("{path}: {error}")))?;
+    let stat = stat.map_err(|error| {
+        invalid(flag, text, format!("{path}: {error}")).hint("`lsblk` lists block devices")
+    })?;
     if stat.kind != FileKind::Block {
         return Err(invalid(flag, text, format!("{path} is no block device"))
             .hint("`lsblk` lists block devices"));

@@ -14,8 +14,8 @@ use crate::workload::walls::Feature;
 const CPU_SHARES: RangeInclusive<i64> = 2..=262_144;
 /// Range of a period in microseconds (sched-bwc.rst in the kernel's Documentation).
 const PERIODS: RangeInclusive<i64> = 1_000..=1_000_000;
-/// Least quota in microseconds.
-const LEAST_QUOTA: i64 = 1_000;
+/// Range of a quota in microseconds (`MAX_BW` in the kernel's kernel/sched/sched.h).
+const QUOTAS: RangeInclusive<i64> = 1_000..=(1 << 44) - 1;
 /// Memory nodes that are there.
 const NODES: &str = "/sys/devices/system/node/online";
 
@@ -85,7 +85,8 @@ fn period(cx: &Context<'_>) -> Result<Option<u64>> {
             PERIODS.start(),
             PERIODS.end()
         );
-        return Err(invalid(flag, &period.to_string(), why));
+        return Err(invalid(flag, &period.to_string(), why)
+            .hint("half a CPU is --cpu-quota 50000 per --cpu-period 100000"));
     }
     Ok(Some(period.unsigned_abs()))
 }
@@ -97,10 +98,11 @@ fn quota(cx: &Context<'_>) -> Result<Option<u64>> {
     };
     let flag = "--cpu-quota";
     cx.wall.require(Feature::Cpus, &format!("{flag} {quota}"))?;
-    // The kernel's own most is 2^44 ns for each period (kernel/sched/core.c).
-    if !(LEAST_QUOTA..=17_592_186_044).contains(&quota) {
-        let why = format!("must be at least {LEAST_QUOTA} microseconds, or -1 for no limit");
-        return Err(invalid(flag, &quota.to_string(), why));
+    if !QUOTAS.contains(&quota) {
+        let least = QUOTAS.start();
+        let why = format!("must be at least {least} microseconds, or -1 for no limit");
+        return Err(invalid(flag, &quota.to_string(), why)
+            .hint("half a CPU is --cpu-quota 50000 per --cpu-period 100000"));
     }
     Ok(Some(quota.unsigned_abs()))
 }
@@ -149,8 +151,10 @@ fn nodes(cx: &Context<'_>) -> Result<Option<String>> {
     let flag = "--cpuset-mems";
     cx.wall
         .require(Feature::CpusetMems, &format!("{flag} {text}"))?;
-    let set = parse_cpu_list(text)
-        .map_err(|_| invalid(flag, text, "not a list of memory nodes, such as 0-1,3"))?;
+    let set = parse_cpu_list(text).map_err(|_| {
+        let hint = "`lscpu` lists nodes and their CPUs";
+        invalid(flag, text, "not a list of memory nodes, such as 0-1,3").hint(hint)
+    })?;
     let there = cx.host.files.read(Path::new(NODES), 4096);
     let there = there.ok().and_then(|text| String::from_utf8(text).ok());
     // A kernel without NUMA has one node and no list of them.
@@ -158,7 +162,7 @@ fn nodes(cx: &Context<'_>) -> Result<Option<String>> {
     let there = there.unwrap_or_else(|| BTreeSet::from([0]));
     if !set.is_subset(&there) {
         let why = format!("this host has the memory nodes {}", format_cpu_list(&there));
-        return Err(invalid(flag, text, why));
+        return Err(invalid(flag, text, why).hint("`lscpu` lists nodes and their CPUs"));
     }
     Ok(Some(format_cpu_list(&set)))
 }

@@ -141,7 +141,8 @@ fn swappiness(cx: &Context<'_>) -> Result<Option<u8>> {
         Ok(value @ 0..=100) => Ok(Some(value)),
         _ => {
             let why = "must be from 0 to 100, or -1 for the host's";
-            Err(invalid(flag, &value.to_string(), why))
+            let hint = "0 swaps as little as can be, 100 as readily as files are dropped";
+            Err(invalid(flag, &value.to_string(), why).hint(hint))
         }
     }
 }
@@ -154,7 +155,7 @@ fn oom_kill_disable(cx: &Context<'_>, memory: Option<u64>) -> Result<bool> {
     cx.wall.require(Feature::OomKillDisable, flag)?;
     if memory.is_none() {
         let message = format!("{flag} needs --memory: nothing else could run out in its cgroup");
-        return Err(conflict(message));
+        return Err(conflict(message).hint("add a limit, as in --memory 512m"));
     }
     Ok(true)
 }
