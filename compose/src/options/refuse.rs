@@ -90,9 +90,13 @@ pub fn foreign(model: &Model, name: &str, service: &Service) -> Result<()> {
     if !is_foreign(&platform) {
         return Ok(());
     }
-    let keys: &[&str] = match service.platform {
-        Some(_) => &["platform"],
-        None => &["build", "platforms"],
+    let several = service.build.iter().flat_map(|build| &build.platforms);
+    let (keys, platform): (&[&str], String) = match service.platform {
+        Some(_) => (&["platform"], platform),
+        None => (
+            &["build", "platforms"],
+            several.cloned().collect::<Vec<_>>().join(", "),
+        ),
     };
     let at = model.place(&[&["services", name], keys].concat());
     let message = format!("{at}services.{name}: this host runs {native} only, not {platform}");

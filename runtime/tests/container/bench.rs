@@ -72,6 +72,7 @@ pub(crate) fn workload() -> Workload {
         binds: Vec::new(),
         volumes_from: Vec::new(),
         devices: Vec::new(),
+        device_rules: Vec::new(),
         sysctls: Vec::new(),
         security: Security {
             capabilities: capabilities(),

@@ -312,7 +312,7 @@ fn what_can_not_be_had_is_refused(env: &Env) {
         ("platforms: [linux/arm64]", "linux/arm64"),
         (
             "platforms: [linux/arm64, linux/s390x]",
-            "one platform at a time",
+            "linux/arm64, linux/s390x",
         ),
         ("context: 'https://example.org/x.git'", "example.org"),
         (
@@ -412,6 +412,11 @@ services:
     Stack::new(env, runs)
         .run(&["build"])
         .fails(1, "linux/arm64");
+    let several = "services: {aa: {build: {dockerfile_inline: FROM box, platforms: [linux/arm64, linux/s390x]}}}";
+    Stack::new(env, several).run(&["build"]).fails(
+        1,
+        "compose.yaml:1:66: services.aa.build: an image is built for one platform",
+    );
     let lacks = "services: {aa: {platform: linux/amd64, build: {dockerfile_inline: FROM box, platforms: [linux/arm64]}}}";
     Stack::new(env, lacks).run(&["build"]).fails(
         1,

@@ -46,7 +46,7 @@ pub(super) fn build(
     screen: Screen,
 ) -> Result<()> {
     let (model, project) = scope.file()?;
-    let planned = builds(project, services)?;
+    let planned = builds(project, services).map_err(|error| placed(model, error))?;
     let reader = Reader {
         context,
         model,
@@ -70,6 +70,27 @@ pub(super) fn build(
     work::interruptible(&|| cancel.cancel(), || {
         Queue::new(context, &store, &cancel, screen).run(&planned, read)
     })?
+}
+
+/// The same error with the place of what it is about.
+fn placed(model: &Model, error: isola_runtime::Error) -> Failure {
+    const KEYS: [&str; 4] = ["platforms", "privileged", "entitlements", "network"];
+    let message = error.message.clone();
+    let about = message.strip_prefix("services.");
+    let place = match about.and_then(|rest| rest.split_once(".build: ")) {
+        Some((name, what)) => {
+            let key = KEYS
+                .iter()
+                .find(|key| what.contains(key.trim_end_matches('s')));
+            let build = ["services", name, "build"];
+            let keys: Vec<&str> = build.into_iter().chain(key.copied()).collect();
+            model.place(&keys)
+        }
+        None => String::new(),
+    };
+    let mut failure = Failure::from(error);
+    failure.message = format!("{place}{message}");
+    failure
 }
 
 /// A build that can begin once what it is built upon is there.
