@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use isola_tests::{BlockDevice, Env, behaviours, cgroup_of, cgroup_value, until};
+use isola_tests::{BlockDevice, ByWeight, Env, behaviours, cgroup_of, cgroup_value, until};
 
 behaviours![
     Every cpu_time_and_memory_nodes,
@@ -171,25 +171,22 @@ fn weights_of_block_devices(env: &Env) {
     let weight = format!("--blkio-weight-device={path}:200");
     env.run(&[&weight], &["true"])
         .fails(125, &format!("{path} does not share by weight"));
-    if !device.shares_by_weight() {
-        eprintln!("SKIPPED: needs the scheduler bfq");
+    let Some(by) = device.shares_by_weight() else {
+        eprintln!("SKIPPED: needs the scheduler bfq, or io.cost.qos");
         return;
-    }
+    };
     let options = [&weight, "--blkio-weight=300"];
     env.detached("aa", &options, &["sleep", "1000"]);
-    let shown = env.inspect(
-        "aa",
-        "{{.HostConfig.BlkioWeight}} {{json .HostConfig.BlkioWeightDevice}}",
-    );
-    assert_eq!(
-        shown,
-        format!("300 [{{\"Path\":\"{path}\",\"Weight\":200}}]")
-    );
-    let file = "blkio/blkio.bfq.weight_device";
-    let found = cgroup_value(&pid(env), file, "io.bfq.weight");
-    let lines: Vec<&str> = found.lines().collect();
-    let line = format!("{} 200", device.numbers());
-    assert_eq!(lines, ["default 300", line.as_str()]);
+    let shown = "{{.HostConfig.BlkioWeight}} {{json .HostConfig.BlkioWeightDevice}}";
+    let expected = format!("300 [{{\"Path\":\"{path}\",\"Weight\":200}}]");
+    assert_eq!(env.inspect("aa", shown), expected);
+    let (v2, all, own) = match by {
+        ByWeight::Scheduler => ("io.bfq.weight", 300, 200),
+        ByWeight::Cost => ("io.weight", 2930, 1920),
+    };
+    let found = cgroup_value(&pid(env), "blkio/blkio.bfq.weight_device", v2);
+    let expected = format!("default {all}\n{} {own}", device.numbers());
+    assert_eq!(found, expected);
     env.isola(["rm", "-f", "aa"]).ok();
 }
 

@@ -87,9 +87,15 @@ impl BlockDevice {
         text.trim().to_owned()
     }
 
-    /// Lets groups share it by weight, if the kernel can. It is a new device each time.
-    pub fn shares_by_weight(&self) -> bool {
-        std::fs::write(self.queue("scheduler"), "bfq").is_ok()
+    /// Lets groups share it by weight, if the kernel can: by its scheduler, or in version
+    /// 2 of cgroups by what requests cost.
+    pub fn shares_by_weight(&self) -> Option<ByWeight> {
+        let numbers = self.numbers();
+        if std::fs::write(self.queue("scheduler"), "bfq").is_ok() {
+            return Some(ByWeight::Scheduler);
+        }
+        let cost = std::fs::write(COST, format!("{numbers} enable=1"));
+        cost.is_ok().then_some(ByWeight::Cost)
     }
 
     fn queue(&self, file: &str) -> PathBuf {
@@ -98,8 +104,22 @@ impl BlockDevice {
     }
 }
 
+/// By what groups share a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ByWeight {
+    /// The scheduler bfq, with weights as Docker has them.
+    Scheduler,
+    /// `io.cost.qos`, with weights up to 10000.
+    Cost,
+}
+
+const COST: &str = "/sys/fs/cgroup/io.cost.qos";
+
 impl Drop for BlockDevice {
     fn drop(&mut self) {
+        if Path::new(COST).exists() {
+            let _ = std::fs::write(COST, format!("{} enable=0", self.numbers()));
+        }
         let _ = std::fs::write(self.queue("scheduler"), "none");
         let _ = Command::new("losetup").args(["-d", &self.path]).status();
     }

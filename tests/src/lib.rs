@@ -19,7 +19,7 @@ pub mod wire;
 pub use env::{Behaviour, Env, On, Wall, in_lab, remove_shared, walls};
 pub use host::{HOST, HOST6, Host, NEIGHBOUR, NEIGHBOUR6};
 pub use images::{LayerFile, busybox_layer, layer_with};
-pub use kernel::{BlockDevice, cgroup_of, cgroup_value};
+pub use kernel::{BlockDevice, ByWeight, cgroup_of, cgroup_value};
 pub use ledger::Ledger;
 pub use probe::run_if_called as run_probe_if_called;
 pub use run::{Output, Running, until};

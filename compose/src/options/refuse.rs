@@ -100,9 +100,12 @@ pub fn foreign(model: &Model, name: &str, service: &Service) -> Result<()> {
     };
     let at = model.place(&[&["services", name], keys].concat());
     let message = format!("{at}services.{name}: this host runs {native} only, not {platform}");
-    let hint = match service.build.is_some() {
-        true => "`isola compose build` builds the image, for a host that runs it",
-        false => "name an image that is there for this host's platform",
+    let hint = match &service.build {
+        Some(build) if service.platform.is_none() && build.platforms.len() > 1 => {
+            "add this host's platform to `platforms`"
+        }
+        Some(_) => "`isola compose build` builds the image, for a host that runs it",
+        None => "name an image that is there for this host's platform",
     };
     Err(Error::new(Kind::Unsupported, message).hint(hint))
 }
