@@ -126,6 +126,29 @@ pub(crate) fn attachable() -> Vec<CompletionCandidate> {
         .collect()
 }
 
+/// What `--pid` takes.
+pub(crate) fn pid_modes() -> Vec<CompletionCandidate> {
+    modes(&["private", "host", "container:"])
+}
+
+/// What `--ipc` takes.
+pub(crate) fn ipc_modes() -> Vec<CompletionCandidate> {
+    modes(&["private", "shareable", "none", "host", "container:"])
+}
+
+/// What `--uts` and `--cgroupns` take.
+pub(crate) fn own_modes() -> Vec<CompletionCandidate> {
+    modes(&["private", "host"])
+}
+
+fn modes(words: &[&'static str]) -> Vec<CompletionCandidate> {
+    words
+        .iter()
+        .copied()
+        .map(CompletionCandidate::new)
+        .collect()
+}
+
 /// Names of volumes.
 pub(crate) fn volumes() -> Vec<CompletionCandidate> {
     let listed = context().volumes().and_then(|volumes| Ok(volumes.list()?));

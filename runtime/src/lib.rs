@@ -8,6 +8,7 @@ pub mod control;
 pub mod engine;
 pub mod error;
 pub(crate) mod events;
+pub mod joined;
 pub mod links;
 pub mod observe;
 pub mod rootfs;

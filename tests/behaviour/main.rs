@@ -19,6 +19,7 @@ mod health;
 mod images;
 mod life;
 mod limits;
+mod namespaces;
 mod naming;
 mod networks;
 mod ports;
@@ -54,6 +55,7 @@ const ALL: &[(&str, &[Behaviour])] = &[
     ("debian", debian::ALL),
     ("real", real::ALL),
     ("networks", networks::ALL),
+    ("namespaces", namespaces::ALL),
     ("naming", naming::ALL),
     ("ports", ports::ALL),
     ("volumes", volumes::ALL),
@@ -84,7 +86,14 @@ const ALL: &[(&str, &[Behaviour])] = &[
 
 /// What depends on the version of cgroups: the lab has the second alone, and nothing
 /// else there is new to containers.
-const ON_CGROUPS: [&str; 5] = ["process", "life", "limits", "resources", "crash"];
+const ON_CGROUPS: [&str; 6] = [
+    "process",
+    "life",
+    "limits",
+    "resources",
+    "crash",
+    "namespaces",
+];
 /// What makes many guests for something that the lab's wall has no say in.
 const ABOVE_WALLS: &[&str] = &[
     "compose_changes",

@@ -3,6 +3,7 @@
 
 mod health;
 mod limits;
+mod namespaces;
 mod network;
 
 use std::io::Write;
@@ -15,6 +16,7 @@ use isola_runtime::workload::{Network, Options};
 
 use self::health::HealthFlags;
 use self::limits::LimitFlags;
+use self::namespaces::NamespaceFlags;
 use self::network::NetworkFlags;
 use crate::complete;
 use crate::context::Context;
@@ -32,6 +34,8 @@ pub(crate) struct CreateFlags {
     process: ProcessFlags,
     #[command(flatten)]
     network: NetworkFlags,
+    #[command(flatten)]
+    namespaces: NamespaceFlags,
     #[command(flatten)]
     files: FileFlags,
     #[command(flatten)]
@@ -108,9 +112,6 @@ struct WallFlags {
     /// Size of a guest's writable layer; thick:SIZE allocates it at once
     #[arg(long, value_name = "SIZE")]
     disk: Option<String>,
-    /// User namespace
-    #[arg(long, value_name = "MODE")]
-    userns: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -294,6 +295,7 @@ impl CreateFlags {
             wall,
             process,
             network,
+            namespaces,
             files,
             limits,
             security,
@@ -329,7 +331,6 @@ impl CreateFlags {
             cap_drop: security.cap_drop.clone(),
             privileged: security.privileged,
             security_opt: security.security_opt.clone(),
-            userns: wall.userns.clone(),
             shm_size: files.shm_size.clone(),
             disk: wall.disk.clone(),
             label: basic.label.clone(),
@@ -344,6 +345,7 @@ impl CreateFlags {
         };
         limits.fill(&mut options);
         network.fill(&mut options);
+        namespaces.fill(&mut options);
         health.fill(&mut options);
         options
     }

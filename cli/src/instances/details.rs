@@ -149,6 +149,10 @@ fn host_config(workload: &Workload) -> Value {
         "Capabilities": security.capabilities.bounding,
         "NoNewPrivileges": security.no_new_privileges,
         "Seccomp": !security.seccomp.is_empty(),
+        "PidMode": unless_private(&workload.namespaces.pid),
+        "IpcMode": workload.namespaces.ipc.to_string(),
+        "UTSMode": unless_private(&workload.namespaces.uts),
+        "CgroupnsMode": workload.namespaces.cgroup.to_string(),
         "UsernsMode": if security.userns.is_some() { "private" } else { "" },
         "MaskedPaths": security.masked_paths,
         "ReadonlyPaths": security.readonly_paths,
@@ -168,6 +172,14 @@ fn host_config(workload: &Workload) -> Value {
         map.extend(limits);
     }
     map
+}
+
+/// As Docker shows modes whose default has no name there.
+fn unless_private(mode: &impl std::fmt::Display) -> String {
+    match mode.to_string() {
+        private if private == "private" => String::new(),
+        other => other,
+    }
 }
 
 /// Docker's 0 for no limit, -1 for unlimited swap.

@@ -1,5 +1,5 @@
-//! The cgroup tree as the sandbox sees it: its own groups as the roots, which is
-//! what a cgroup namespace shows.
+//! The cgroup tree as the sandbox sees it: what its cgroup namespace shows, which is
+//! its own groups as the roots, or the maker's whole tree without a namespace of its own.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 
@@ -8,7 +8,7 @@ use isola_proto::spec::Mount;
 use rustix::fs::{Mode, OFlags, mkdirat, openat, symlinkat};
 use rustix::mount::MountAttrFlags;
 
-use crate::error::{Setup, failure};
+use crate::error::Setup;
 use crate::mountfd::{attach, new_fs};
 use crate::sys::{MountChange, mount_setattr};
 
@@ -51,17 +51,7 @@ pub(crate) fn hierarchies() -> String {
 }
 
 /// Mounts the tree on an open folder.
-pub(crate) fn mount(
-    target: BorrowedFd<'_>,
-    mount: &Mount,
-    table: &str,
-    own_namespace: bool,
-) -> Result<(), Failure> {
-    if !own_namespace {
-        return Err(failure(
-            "mount of the cgroup tree: needs a cgroup namespace of its own",
-        ));
-    }
+pub(crate) fn mount(target: BorrowedFd<'_>, mount: &Mount, table: &str) -> Result<(), Failure> {
     let attributes = MountAttrFlags::from_bits_retain(crate::sources::attributes(mount) as u32);
     let hierarchies = parse(table);
     if hierarchies

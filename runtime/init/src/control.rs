@@ -31,6 +31,8 @@ pub(crate) enum Message {
     Terminal(OwnedFd),
     /// Child: the small file with this number, put in place and open for writing.
     Text(u32, OwnedFd),
+    /// A detached mount of another sandbox.
+    Mount(OwnedFd),
     /// Go-between of a join: the process that will run the program.
     Process(i32, OwnedFd),
     /// The other end is closed.
@@ -68,6 +70,7 @@ impl Control {
                 self.put(&bytes, None)
             }
             Message::Terminal(master) => self.put(b"T", Some(master.as_fd())),
+            Message::Mount(tree) => self.put(b"M", Some(tree.as_fd())),
             Message::Text(number, file) => self.put(&numbered(b'F', *number), Some(file.as_fd())),
             Message::Process(pid, pidfd) => {
                 self.put(&numbered(b'P', pid.cast_unsigned()), Some(pidfd.as_fd()))
@@ -138,6 +141,7 @@ impl Control {
                     .unwrap_or_else(|_| failure("the child failed without a reason")),
             )),
             (Some((b'T', _)), Some(fd)) => Ok(Message::Terminal(fd)),
+            (Some((b'M', _)), Some(fd)) => Ok(Message::Mount(fd)),
             (Some((kind @ (b'F' | b'P'), rest)), Some(fd)) if rest.len() == 4 => {
                 let number = [rest[0], rest[1], rest[2], rest[3]];
                 Ok(match kind {

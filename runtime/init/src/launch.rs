@@ -56,6 +56,14 @@ pub struct Launch<'a> {
     /// A network namespace to join instead of making a new one. Its sysctls are
     /// refused but for [`Launch::own_kernel`]: it is another sandbox's.
     pub netns: Option<OwnedFd>,
+    /// A pid namespace to join instead of making a new one: the kernel ends the
+    /// sandbox together with that namespace (pid_namespaces(7)).
+    pub pidns: Option<OwnedFd>,
+    /// An IPC namespace to join instead of making a new one.
+    pub ipcns: Option<OwnedFd>,
+    /// The mount for [`isola_proto::spec::MountSource::JoinedShm`], as from
+    /// [`crate::mount_of`].
+    pub shm: Option<OwnedFd>,
     /// A folder of a version 2 cgroup hierarchy in which the child is born.
     pub cgroup: Option<OwnedFd>,
     /// The `tasks` files of version 1 cgroups, which the child enters itself. Moving a
@@ -85,6 +93,9 @@ impl<'a> Launch<'a> {
             streams,
             enter,
             netns: None,
+            pidns: None,
+            ipcns: None,
+            shm: None,
             cgroup: None,
             tasks: Vec::new(),
             program_fd: None,
@@ -172,7 +183,7 @@ fn prepare<'a>(launch: &Launch<'a>) -> Result<Prepared<'a>, Failure> {
     if (spec.root.hostname.is_some() || spec.root.domainname.is_some()) && !spec.namespaces.uts {
         return Err(failure("a host name needs a UTS namespace of its own"));
     }
-    let sources = Sources::open(spec)?;
+    let sources = Sources::open(spec, launch.shm.as_ref())?;
     Ok(Prepared {
         process,
         tree: root::take(&launch.root)?,
@@ -181,36 +192,51 @@ fn prepare<'a>(launch: &Launch<'a>) -> Result<Prepared<'a>, Failure> {
     })
 }
 
-/// The clone. A network namespace that exists is entered before it and left after
-/// it: from inside a new user namespace the child would not have the right to.
+/// The clone. Namespaces that exist are entered before it and left after it: a pid
+/// namespace can't be entered later, and from inside a new user namespace the child
+/// would not have the right to.
 fn start(launch: &Launch<'_>) -> Result<Forked, Failure> {
-    let what = || "start a child process".to_owned();
-    let flags = clone_flags(&launch.spec.namespaces, launch.netns.is_some());
+    use LinkNameSpaceType::{InterProcessCommunication, Network, ProcessID};
+    let joins = [
+        (&launch.netns, Network, "net", "network"),
+        (&launch.ipcns, InterProcessCommunication, "ipc", "IPC"),
+        (&launch.pidns, ProcessID, "pid", "pid"),
+    ];
+    let mut own = Vec::new();
+    let mut entered = Ok(());
+    for (wanted, kind, file, name) in joins {
+        let Some(wanted) = wanted else { continue };
+        let what = || format!("enter the {name} namespace");
+        entered = std::fs::File::open(format!("/proc/self/ns/{file}"))
+            .setup(what)
+            .and_then(|before| {
+                own.push((before, kind, name));
+                move_into_link_name_space(wanted.as_fd(), Some(kind)).setup(what)
+            });
+        if entered.is_err() {
+            break;
+        }
+    }
+    let flags = clone_flags(&launch.spec.namespaces, launch);
     let cgroup = launch.cgroup.as_ref().map(AsFd::as_fd);
-    let Some(netns) = &launch.netns else {
-        return sys::clone3(flags, cgroup).setup(what);
-    };
-    let own = std::fs::File::open("/proc/self/ns/net")
-        .setup(|| "open the network namespace".to_owned())?;
-    let enter = |namespace: std::os::fd::BorrowedFd<'_>| {
-        move_into_link_name_space(namespace, Some(LinkNameSpaceType::Network))
-            .setup(|| "enter the network namespace".to_owned())
-    };
-    enter(netns.as_fd())?;
-    let forked = sys::clone3(flags, cgroup).setup(what);
+    let forked =
+        entered.and_then(|()| sys::clone3(flags, cgroup).setup(|| "start a child process".into()));
     if !matches!(forked, Ok(Forked::Child)) {
-        enter(own.as_fd())?;
+        for (before, kind, name) in own {
+            move_into_link_name_space(before.as_fd(), Some(kind))
+                .setup(|| format!("return to the maker's {name} namespace"))?;
+        }
     }
     forked
 }
 
-fn clone_flags(namespaces: &Namespaces, joins_net: bool) -> u64 {
+fn clone_flags(namespaces: &Namespaces, launch: &Launch<'_>) -> u64 {
     // The cgroup namespace comes later: its root is the group that `enter` chooses.
     let flags = [
         (true, libc::CLONE_NEWNS),
-        (namespaces.pid, libc::CLONE_NEWPID),
-        (namespaces.net && !joins_net, libc::CLONE_NEWNET),
-        (namespaces.ipc, libc::CLONE_NEWIPC),
+        (namespaces.pid && launch.pidns.is_none(), libc::CLONE_NEWPID),
+        (namespaces.net && launch.netns.is_none(), libc::CLONE_NEWNET),
+        (namespaces.ipc && launch.ipcns.is_none(), libc::CLONE_NEWIPC),
         (namespaces.uts, libc::CLONE_NEWUTS),
         (namespaces.user.is_some(), libc::CLONE_NEWUSER),
     ];
@@ -273,7 +299,9 @@ fn listen(control: &Control, child: &mut Child, files: &[TextFile]) -> Option<Fa
                 child.pidfd = pidfd;
             }
             Ok(Message::Closed) => break,
-            Ok(Message::Go) => return Some(failure("the child sent a message out of turn")),
+            Ok(Message::Go | Message::Mount(_)) => {
+                return Some(failure("the child sent a message out of turn"));
+            }
             Err(error) => return Some(failure(format!("listen to the child: {}", reason(&error)))),
         }
     }

@@ -64,10 +64,12 @@ pub(crate) fn make_all(
             }
             MountSource::Cgroup => {
                 let target = real_folder(root, &mount.target)?;
-                cgroup::mount(target.as_fd(), mount, cgroups, spec.namespaces.cgroup)?;
+                cgroup::mount(target.as_fd(), mount, cgroups)?;
             }
             MountSource::Tmpfs { data } => tmpfs(root, mount, data)?,
-            MountSource::Bind { .. } => bind(root, mount, source.as_ref())?,
+            MountSource::Bind { .. } | MountSource::JoinedShm => {
+                bind(root, mount, source.as_ref())?
+            }
         }
     }
     check_kernel_fs(root, spec)?;

@@ -28,10 +28,10 @@ pub(crate) struct Sources {
 
 impl Sources {
     /// Opens everything that the specification names outside of the root.
-    pub(crate) fn open(spec: &SandboxSpec) -> Result<Sources, Failure> {
+    pub(crate) fn open(spec: &SandboxSpec, shm: Option<&OwnedFd>) -> Result<Sources, Failure> {
         let mut sources = Sources::default();
         for mount in &spec.root.mounts {
-            sources.mounts.push(open_mount(mount, spec)?);
+            sources.mounts.push(open_mount(mount, spec, shm)?);
         }
         if spec.namespaces.user.is_some() {
             if spec
@@ -64,7 +64,11 @@ impl Sources {
     }
 }
 
-fn open_mount(mount: &Mount, spec: &SandboxSpec) -> Result<Option<OwnedFd>, Failure> {
+fn open_mount(
+    mount: &Mount,
+    spec: &SandboxSpec,
+    shm: Option<&OwnedFd>,
+) -> Result<Option<OwnedFd>, Failure> {
     let namespaces = &spec.namespaces;
     match &mount.source {
         MountSource::Bind {
@@ -75,6 +79,14 @@ fn open_mount(mount: &Mount, spec: &SandboxSpec) -> Result<Option<OwnedFd>, Fail
             let tree = clone_tree(CWD, source, *recursive)
                 .setup(|| format!("bind mount of '{source}'"))?;
             apply(&tree, mount, *recursive, Some(propagation))?;
+            Ok(Some(tree))
+        }
+        MountSource::JoinedShm => {
+            let what = || format!("mount on '{}'", mount.target);
+            let tree =
+                shm.ok_or_else(|| failure(format!("{}: no IPC namespace is joined", what())))?;
+            let tree = tree.try_clone().setup(what)?;
+            apply(&tree, mount, false, Some("rprivate"))?;
             Ok(Some(tree))
         }
         // A user namespace may mount these only with a namespace of its own of that kind.

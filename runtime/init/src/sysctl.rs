@@ -21,6 +21,8 @@ pub(crate) struct Owned {
     pub(crate) joined_net: bool,
     /// System V and POSIX inter-process communication.
     pub(crate) ipc: bool,
+    /// Host and domain name.
+    pub(crate) uts: bool,
     /// Everything: the kernel has no other user than this sandbox.
     pub(crate) kernel: bool,
 }
@@ -32,6 +34,7 @@ impl Owned {
             net: namespaces.net && !joined_net,
             joined_net,
             ipc: namespaces.ipc,
+            uts: namespaces.uts,
             kernel,
         }
     }
@@ -92,6 +95,13 @@ fn allowed(path: &str, owned: Owned) -> Result<(), &'static str> {
             Ok(())
         } else {
             Err("the sandbox has no IPC namespace of its own")
+        };
+    }
+    if path == "kernel/domainname" {
+        return if owned.uts {
+            Ok(())
+        } else {
+            Err("the sandbox has no UTS namespace of its own")
         };
     }
     Err("it belongs to the whole kernel, not to a namespace")
@@ -165,12 +175,14 @@ mod tests {
             net: false,
             joined_net: false,
             ipc: false,
+            uts: false,
             kernel: false,
         };
         let both = Owned {
             net: true,
             joined_net: false,
             ipc: true,
+            uts: true,
             kernel: false,
         };
         let joined = |kernel| {
@@ -187,6 +199,8 @@ mod tests {
         assert!(check(&set("net.ipv4.ip_forward"), joined(true)).is_ok());
         assert!(check(&set("kernel.shmmax"), both).is_ok());
         assert!(check(&set("fs.mqueue.msg_max"), none).is_err());
+        assert!(check(&set("kernel.domainname"), both).is_ok());
+        assert!(check(&set("kernel.domainname"), none).is_err());
         assert!(check(&set("kernel.core_pattern"), both).is_err());
         assert!(
             check(

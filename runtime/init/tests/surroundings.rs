@@ -307,15 +307,22 @@ fn the_cgroup_tree_is_the_sandboxs_view() {
         "{}",
         first.err()
     );
-    let failure = container(&tree, &["true"])
+    // Without a namespace of its own it sees what its maker sees, and changes nothing.
+    let paths = |table: &str| -> Vec<String> {
+        let path = |line: &str| line.splitn(3, ':').nth(2).map(str::to_owned);
+        table.lines().filter_map(path).collect()
+    };
+    let own = paths(&std::fs::read_to_string("/proc/self/cgroup").unwrap());
+    let script = "cat /proc/self/cgroup; touch /sys/fs/cgroup/x; \
+                  for d in /sys/fs/cgroup/*; do mkdir $d/evil; done";
+    let first = container(&tree, &["sh", "-c", script])
         .edit(|spec| {
             spec.root.mounts.push(cgroup);
             spec.namespaces.cgroup = false;
         })
-        .first()
-        .failed();
-    assert!(
-        failure.message.contains("needs a cgroup namespace"),
-        "{failure}"
-    );
+        .first();
+    assert_eq!(paths(&first.out()), own, "{}", first.err());
+    let refused = |line: &str| line.contains("Read-only file system");
+    assert!(first.err().lines().all(refused), "{}", first.err());
+    assert!(!first.err().is_empty());
 }

@@ -117,6 +117,9 @@ pub enum MountSource {
     Mqueue,
     /// The cgroup tree, read-only unless the mount says otherwise.
     Cgroup,
+    /// The /dev/shm of the sandbox whose IPC namespace is joined, which its maker
+    /// hands over.
+    JoinedShm,
     /// A tmpfs with its data string (`size=`, `mode=`, `uid=`...).
     Tmpfs {
         /// Options for mount(2).

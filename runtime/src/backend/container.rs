@@ -11,9 +11,9 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use isola_init::Texts;
 use isola_init::server::Server;
 use isola_init::stream::{Peer, PollSet};
+use isola_init::{Orphans, Texts};
 use isola_net::link::veth;
 use isola_proto::Interface;
 use rustix::mount::{FsOpenFlags, fsopen};
@@ -26,7 +26,7 @@ use crate::links::Link;
 use crate::rootfs::{RootFs, unmount_root};
 use crate::state::Paths;
 use crate::storage::Source;
-use crate::workload::{Isolation, Workload};
+use crate::workload::{Isolation, PidMode, Workload};
 
 /// How long killed processes may take to show as ended.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -82,11 +82,22 @@ impl Backend for Container {
             target: None,
             texts: Texts::default(),
             netns: None,
+            joined: context.joined.take(),
+            own_pids: true,
             pid: Rc::clone(&pid),
         };
         let sources = context.storage.sources().iter();
+        let orphans = match context.record.workload.namespaces.pid {
+            PidMode::Host => {
+                let adopted = Orphans::adopt();
+                Some(adopted.map_err(|error| Error::system("watch children", error))?)
+            }
+            // The first process of the namespace gets them.
+            PidMode::Private | PidMode::Instance(_) => None,
+        };
         Ok(Box::new(ContainerSandbox {
             server: Server::new(spawner),
+            orphans,
             sources: sources.map(path_of).collect(),
             pid,
             down: false,
@@ -148,9 +159,12 @@ fn mount_root(context: &LaunchContext<'_>) -> Result<MountedRoot> {
     Ok(MountedRoot(target))
 }
 
-/// A container. Its surroundings are the kernel's: they end with its first process.
+/// A container. Its surroundings are the kernel's: they end with its first process, or
+/// with its control group where it has no pid namespace of its own.
 struct ContainerSandbox {
     server: Server<ContainerSpawner>,
+    /// What its processes leave behind in the host's pid namespace.
+    orphans: Option<Orphans>,
     sources: Vec<Option<String>>,
     /// The first process.
     pid: Rc<Cell<Option<i32>>>,
@@ -165,10 +179,17 @@ impl Sandbox for ContainerSandbox {
 
     fn register(&self, set: &mut PollSet) {
         self.server.register(set);
+        if let Some(orphans) = &self.orphans {
+            orphans.register(set);
+        }
     }
 
     fn dispatch(&mut self, set: &PollSet) -> io::Result<()> {
-        self.server.dispatch(set)
+        self.server.dispatch(set)?;
+        if let Some(orphans) = &mut self.orphans {
+            orphans.reap(set, |pid| self.server.owns(pid));
+        }
+        Ok(())
     }
 
     fn timeout(&self) -> Option<Duration> {
@@ -191,7 +212,7 @@ impl Sandbox for ContainerSandbox {
         self.killed = true;
         let spawner = self.server.spawner();
         // The first process of a pid namespace takes all others with it; the group
-        // has those that are not in the namespace.
+        // has those that are not in the namespace, which is all of them in a shared one.
         if let Some(target) = &spawner.target {
             let _ = isola_init::kill(&target.pidfd, libc::SIGKILL);
         }

@@ -22,6 +22,7 @@ pub use select::{Choice, select};
 
 use crate::cgroup::{Cgroup, DevicePolicy, Limits};
 use crate::error::{Error, Kind, Result};
+use crate::joined::Joined;
 use crate::links::{Link, Links};
 use crate::state::{InstancePaths, Paths, Record};
 use crate::storage::Storage;
@@ -72,6 +73,8 @@ pub struct LaunchContext<'a> {
     pub links: &'a Rc<RefCell<Links>>,
     /// What its mounts are taken from.
     pub storage: &'a Storage,
+    /// Namespaces of other instances, for the wall that can join them.
+    pub joined: &'a RefCell<Joined>,
 }
 
 /// One kind of wall.

@@ -13,11 +13,12 @@ use isola_net::link::veth;
 use isola_netlink::{Socket, configure, in_namespace, refuse_router_advertisements};
 use isola_proto::message::{Process, Usage};
 use isola_proto::spec::TextFile;
-use isola_proto::{ErrorKind, Failure, Interface, ProcessSpec, SandboxSpec};
+use isola_proto::{ErrorKind, Failure, Interface, ProcessSpec, Program, SandboxSpec};
 
 use super::container::MountedRoot;
 use crate::cgroup::Cgroup;
 use crate::error::{Error, Result};
+use crate::joined::Joined;
 use crate::links::Links;
 
 /// Makes the processes of one container.
@@ -33,6 +34,10 @@ pub(super) struct ContainerSpawner {
     pub(super) texts: Texts,
     /// Its network namespace, unless it is the host's.
     pub(super) netns: Option<OwnedFd>,
+    /// Namespaces of other instances, until the first process has entered them.
+    pub(super) joined: Joined,
+    /// Its pid namespace holds nobody else.
+    pub(super) own_pids: bool,
     pub(super) pid: Rc<Cell<Option<i32>>>,
 }
 
@@ -90,6 +95,9 @@ impl Spawner for ContainerSpawner {
                 format!("cannot share the network: {error}"),
             )
         })?;
+        let joined = std::mem::take(&mut self.joined);
+        (launch.pidns, launch.ipcns, launch.shm) = (joined.pid, joined.ipc, joined.shm);
+        self.own_pids = spec.namespaces.pid;
         let mut child = isola_init::launch(launch)?;
         self.texts = std::mem::take(&mut child.texts);
         let target = Target::of(&child, &spec.namespaces).map_err(|error| {
@@ -115,6 +123,10 @@ impl Spawner for ContainerSpawner {
             .target
             .as_mut()
             .ok_or_else(|| Failure::new(ErrorKind::Invalid, "the container was not started"))?;
+        if matches!(process.program, Program::Changes { alone: true }) && !self.own_pids {
+            let message = "the processes of others, which it sees, can't be ended";
+            return Err(Failure::new(ErrorKind::Invalid, message));
+        }
         let keep = isola_init::changes(&process.program, &self.upper, target.user)?;
         // Who reads the changes stays with the supervisor: the group may be frozen.
         if keep.is_empty() {

@@ -15,7 +15,7 @@ mod names;
 mod neighbour;
 
 use std::net::IpAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::time::Instant;
 
 use isola_net::daemon::Member;
@@ -84,7 +84,7 @@ impl Links {
             Network::None | Network::Host => return Ok(links),
             Network::Instance(key) => {
                 let engine = Engine::open(Some(paths.root()))?;
-                links.neighbour = Some(Neighbour::find(&engine, key)?);
+                links.neighbour = Some(Neighbour::find(&engine, key, record)?);
                 return Ok(links);
             }
             Network::Bridged(wanted) => wanted,
@@ -386,13 +386,4 @@ pub fn tidy_if_free(paths: &Paths) -> Result<()> {
 /// The system refused.
 pub fn give_back_by_id(paths: &Paths, id: &str) -> Result<()> {
     Ok(Networks::open(paths.root())?.release(id)?)
-}
-
-/// Descriptor of a process's network namespace.
-///
-/// # Errors
-/// The process is gone.
-pub fn namespace_of(pid: i32) -> std::io::Result<OwnedFd> {
-    let file = std::fs::File::open(format!("/proc/{pid}/ns/net"))?;
-    file.as_fd().try_clone_to_owned()
 }

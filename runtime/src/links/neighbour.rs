@@ -6,7 +6,9 @@ use std::os::fd::OwnedFd;
 use isola_net::Networks;
 
 use crate::engine::Engine;
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
+use crate::joined::Other;
+use crate::state::Record;
 use crate::workload::Network;
 
 /// What is shared with it.
@@ -25,28 +27,16 @@ pub struct Neighbour {
 }
 
 impl Neighbour {
-    /// The running instance of this name or id.
+    /// The running instance of this name or id, whose network the instance of `record`
+    /// gets.
     ///
     /// # Errors
     /// There is none, it does not run, or it has a kernel of its own.
-    pub fn find(engine: &Engine, key: &str) -> Result<Neighbour> {
-        let instance = engine.find(key)?;
-        let refused = |why: &str| {
-            let message = format!("the network of instance {key} can't be shared: {why}");
-            Error::new(Kind::Conflict, message)
-        };
+    pub fn find(engine: &Engine, key: &str, record: &Record) -> Result<Neighbour> {
+        let other = Other::find(engine, key, "the network", record)?;
+        let namespace = other.namespace("net")?;
+        let instance = &other.instance;
         let workload = &instance.record.workload;
-        if crate::workload::WallCapabilities::of(workload.isolation).own_kernel {
-            return Err(refused("it is a guest's, behind a kernel of its own"));
-        }
-        let pid = instance
-            .status
-            .pid
-            .filter(|_| instance.status.state.is_live());
-        let pid = pid.ok_or_else(|| {
-            refused("it does not run").hint(format!("start it with `isola start {key}`"))
-        })?;
-        let namespace = super::namespace_of(pid).map_err(|_| refused("it has just ended"))?;
         let mut neighbour = Neighbour {
             namespace,
             hostname: workload.hostname.clone(),

@@ -1,6 +1,6 @@
 //! An instance's life from `Launch` to rest.
 
-use std::borrow::Cow;
+use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
 use isola_proto::{ErrorKind, Event, ExitStatus, Failure, Program, Request};
@@ -10,11 +10,13 @@ use crate::backend::{self, LaunchContext, SandboxEnd};
 use crate::cgroup::Cgroup;
 use crate::engine::{hide_files, remove_own_volumes};
 use crate::error::Result;
+use crate::joined::Joined;
 use crate::links::Links;
 use crate::state::{State, now_ms};
 use crate::storage::Storage;
-use crate::workload::{Surroundings, WallCapabilities, Workload, sandbox_spec};
+use crate::workload::{NamespaceModes, WallCapabilities, sandbox_spec};
 
+use super::surroundings::join;
 use super::{MAIN, Phase, Supervisor, restart};
 
 /// How long a wall may take to go down after its workload has ended.
@@ -57,6 +59,11 @@ impl Supervisor {
             }
         };
         let cgroup = self.cgroup.insert(cgroup);
+        // What is only held open needs nobody else, who may not be there.
+        let joined = match self.hold {
+            true => Joined::default(),
+            false => join(cgroup, &self.root, &self.record)?,
+        };
         let own_kernel = WallCapabilities::of(workload.isolation).own_kernel;
         let volumes = Volumes::open(self.root.root())?;
         let storage = Storage::take(&volumes, &self.record, &self.paths, own_kernel)?;
@@ -79,10 +86,16 @@ impl Supervisor {
             cgroup,
             links: &self.links,
             storage,
+            joined: &RefCell::new(joined),
         };
         self.sandbox = Some(backend.launch(&context)?);
         let surroundings = self.surroundings();
-        let mut spec = sandbox_spec(&self.workload(), &surroundings);
+        let mut workload = self.workload();
+        if self.hold && !workload.namespaces.is_private() {
+            workload.to_mut().namespaces = NamespaceModes::default();
+        }
+        let mut spec = sandbox_spec(&workload, &surroundings);
+        drop(workload);
         if self.hold {
             spec.process.program = Program::Idle;
             spec.process.terminal = None;
@@ -93,47 +106,6 @@ impl Supervisor {
             spec: Box::new(spec),
         });
         Ok(())
-    }
-
-    /// The workload, with the names of the instance whose network it shares.
-    pub(super) fn workload(&self) -> Cow<'_, Workload> {
-        let own = &self.record.workload;
-        let links = self.links.borrow();
-        let Some(neighbour) = links.neighbour() else {
-            return Cow::Borrowed(own);
-        };
-        let mut workload = own.clone();
-        self.name_neighbour(&mut workload.env);
-        workload.hostname = neighbour.hostname.clone();
-        workload.domainname = neighbour.domainname.clone();
-        Cow::Owned(workload)
-    }
-
-    /// The variable that names the host, where it is that of another instance.
-    pub(super) fn name_neighbour(&self, env: &mut [String]) {
-        let links = self.links.borrow();
-        let Some(neighbour) = links.neighbour() else {
-            return;
-        };
-        let own = format!("HOSTNAME={}", self.record.workload.hostname);
-        for text in env.iter_mut().filter(|text| **text == own) {
-            *text = format!("HOSTNAME={}", neighbour.hostname);
-        }
-    }
-
-    pub(super) fn surroundings(&self) -> Surroundings {
-        let text = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-        let links = self.links.borrow();
-        let sandbox = self.sandbox.as_ref();
-        Surroundings {
-            addresses: links.addresses(),
-            nameservers: links.nameservers(),
-            host_gateway: links.host_gateway(),
-            sources: sandbox.map(|it| it.sources()).unwrap_or_default(),
-            hosts: text("/etc/hosts"),
-            resolv_conf: text("/etc/resolv.conf"),
-            terminal: self.terminal.unwrap_or_default(),
-        }
     }
 
     pub(super) fn workload_started(&mut self) {

@@ -16,6 +16,7 @@ mod networks;
 mod peer;
 mod restart;
 mod signals;
+mod surroundings;
 mod telling;
 
 pub use entry::main;

@@ -9,6 +9,7 @@ use isola_proto::Mac;
 use isola_proto::spec::{Capabilities, Device, IdMaps, SockFilter};
 use serde::{Deserialize, Serialize};
 
+use super::namespaces::NamespaceModes;
 use super::resources::{Disk, Resources};
 use crate::error::{Error, Kind, Result};
 
@@ -131,6 +132,9 @@ pub struct Workload {
     pub disk: Option<Disk>,
     /// How it is attached to networks.
     pub network: Network,
+    /// Whose other namespaces it is in.
+    #[serde(default, skip_serializing_if = "NamespaceModes::is_private")]
+    pub namespaces: NamespaceModes,
     /// Where it asks for names.
     pub dns: Dns,
     /// Ports of the host that lead to its own.

@@ -68,6 +68,14 @@ pub struct Options {
     pub security_opt: Vec<String>,
     /// `--userns`.
     pub userns: Option<String>,
+    /// `--pid`: private, host or container:NAME.
+    pub pid: Option<String>,
+    /// `--ipc`: private, shareable, none, host or container:NAME.
+    pub ipc: Option<String>,
+    /// `--uts`: private or host.
+    pub uts: Option<String>,
+    /// `--cgroupns`: private or host.
+    pub cgroupns: Option<String>,
     /// `-m`.
     pub memory: Option<String>,
     /// `--memory-swap`.

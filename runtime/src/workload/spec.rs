@@ -13,6 +13,7 @@ use isola_proto::spec::{
 use super::host::HostFacts;
 use super::model::{Network, UserMount, Workload};
 use super::names;
+use super::namespaces::{IpcMode, Own, PidMode};
 use super::options::ExecOptions;
 use super::resolve::{check_user, overlay_env, target_of, user_entries};
 use crate::error::{Error, Kind, Result};
@@ -40,10 +41,12 @@ pub struct Surroundings {
 
 /// The surroundings and first process of a workload.
 pub fn sandbox_spec(workload: &Workload, surroundings: &Surroundings) -> SandboxSpec {
+    let modes = &workload.namespaces;
+    let named = modes.uts == Own::Private;
     SandboxSpec {
         root: RootSpec {
-            hostname: Some(workload.hostname.clone()),
-            domainname: workload.domainname.clone(),
+            hostname: named.then(|| workload.hostname.clone()),
+            domainname: workload.domainname.clone().filter(|_| named),
             mounts: mounts(workload, &surroundings.sources),
             devices: workload
                 .devices
@@ -67,11 +70,11 @@ pub fn sandbox_spec(workload: &Workload, surroundings: &Surroundings) -> Sandbox
             ..process(workload)
         },
         namespaces: Namespaces {
-            pid: true,
+            pid: modes.pid == PidMode::Private,
             net: matches!(workload.network, Network::None | Network::Bridged(_)),
-            ipc: true,
-            uts: true,
-            cgroup: true,
+            ipc: !matches!(modes.ipc, IpcMode::Host | IpcMode::Instance(_)),
+            uts: named,
+            cgroup: modes.cgroup == Own::Private,
             user: workload.security.userns.clone(),
         },
         init: workload.init,
@@ -165,14 +168,10 @@ fn mounts(workload: &Workload, sources: &[Option<String>]) -> Vec<Mount> {
             nodev,
             noexec,
         };
-    let shm = MountSource::Tmpfs {
-        data: format!("mode=1777,size={}", workload.resources.shm_size),
-    };
     let mut mounts = vec![
         standard("/proc", MountSource::Proc, false, true, true),
         standard("/dev", MountSource::Dev, false, false, true),
         standard("/dev/mqueue", MountSource::Mqueue, false, true, true),
-        standard("/dev/shm", shm, false, true, true),
         standard("/sys", MountSource::Sysfs, !privileged, true, true),
         standard(
             "/sys/fs/cgroup",
@@ -182,6 +181,10 @@ fn mounts(workload: &Workload, sources: &[Option<String>]) -> Vec<Mount> {
             true,
         ),
     ];
+    if let Some(shm) = shm(workload) {
+        // On /dev, which is mounted before it.
+        mounts.insert(3, standard("/dev/shm", shm, false, true, true));
+    }
     let taken = |target: &str| {
         workload
             .mounts
@@ -198,6 +201,22 @@ fn mounts(workload: &Workload, sources: &[Option<String>]) -> Vec<Mount> {
             .map(|(mount, found)| user_mount(mount, found.as_deref())),
     );
     mounts
+}
+
+/// What /dev/shm is: POSIX shared memory goes with the IPC namespace (shm_overview(7)).
+fn shm(workload: &Workload) -> Option<MountSource> {
+    Some(match &workload.namespaces.ipc {
+        IpcMode::None => return None,
+        IpcMode::Private | IpcMode::Shareable => MountSource::Tmpfs {
+            data: format!("mode=1777,size={}", workload.resources.shm_size),
+        },
+        IpcMode::Host => MountSource::Bind {
+            source: "/dev/shm".to_owned(),
+            recursive: false,
+            propagation: "rprivate".to_owned(),
+        },
+        IpcMode::Instance(_) => MountSource::JoinedShm,
+    })
 }
 
 /// A mount that the user asked for; `found` is where its source is behind the wall,

@@ -69,6 +69,14 @@ features! {
     PublishedPorts = "published-ports",
     /// `--userns`.
     UserNamespace = "user-namespace",
+    /// `--pid host` and `--pid container:INSTANCE`.
+    SharedPid = "shared-pid",
+    /// `--ipc host`, `shareable` and `container:INSTANCE`.
+    SharedIpc = "shared-ipc",
+    /// `--uts host`.
+    SharedUts = "shared-uts",
+    /// `--cgroupns host`.
+    SharedCgroupns = "shared-cgroupns",
     /// `--privileged`.
     Privileged = "privileged",
     /// `--cap-add` and `--cap-drop`.
@@ -189,6 +197,14 @@ const NO_GUEST_JOIN: &str = "a guest has its own network stack and can't join an
 const NO_GUEST_HOST_NET: &str = "a guest has its own network stack and can't join the host's";
 const NO_GUEST_USERNS: &str = "a guest's users are its own kernel's already, apart from the host's \
      (--userns host, which maps none, is taken)";
+const NO_GUEST_PROCESSES: &str =
+    "a guest's processes are its own kernel's, which shares none with others";
+const NO_GUEST_IPC: &str =
+    "a guest's memory and queues are its own kernel's, which shares none with others";
+const NO_GUEST_NAMES: &str = "a guest's kernel has a host name of its own";
+const NO_GUEST_CGROUPS: &str = "a guest's cgroups are its own kernel's";
+const NO_CGROUP_TO_END: &str =
+    "this host has no cgroup by which its processes could be told      from others' and ended";
 const NO_GUEST_SWAP: &str = "a guest has no swap; its RAM is all that --memory gives";
 const NO_GUEST_RESERVATION: &str = "a guest's RAM is fixed at its start";
 const NO_DISK: &str =
@@ -220,6 +236,10 @@ impl WallCapabilities {
                 (Feature::NetworkHost, NO_GUEST_HOST_NET),
                 (Feature::NetworkContainer, NO_GUEST_JOIN),
                 (Feature::UserNamespace, NO_GUEST_USERNS),
+                (Feature::SharedPid, NO_GUEST_PROCESSES),
+                (Feature::SharedIpc, NO_GUEST_IPC),
+                (Feature::SharedUts, NO_GUEST_NAMES),
+                (Feature::SharedCgroupns, NO_GUEST_CGROUPS),
                 (Feature::MemorySwap, NO_GUEST_SWAP),
                 (Feature::MemoryReservation, NO_GUEST_RESERVATION),
                 (Feature::Swappiness, NO_GUEST_SWAPPINESS),
@@ -310,6 +330,7 @@ impl WallCapabilities {
                 any,
                 "this host has no cgroups".to_owned(),
             ),
+            (Feature::SharedPid, any, NO_CGROUP_TO_END.to_owned()),
             (Feature::Pause, cgroups.freezer, absent("freezer")),
             (Feature::MemorySwap, cgroups.swap, NO_SWAP.to_owned()),
             (Feature::Swappiness, cgroups.version1, NO_V1.to_owned()),

@@ -16,6 +16,7 @@ use isola_proto::{
 };
 use isola_runtime::backend::{Backend, Container, LaunchContext, Sandbox};
 use isola_runtime::cgroup::Cgroup;
+use isola_runtime::joined::Joined;
 use isola_runtime::links::Links;
 use isola_runtime::rootfs::RootLayer;
 use isola_runtime::state::{InstancePaths, Paths, Record};
@@ -81,6 +82,7 @@ pub(crate) fn workload() -> Workload {
         resources: Resources::default(),
         disk: None,
         network: Network::None,
+        namespaces: Default::default(),
         dns: Dns::default(),
         ports: Vec::new(),
         exposed_ports: Vec::new(),
@@ -218,6 +220,7 @@ impl Bench {
             cgroup: &self.cgroup,
             links: &links,
             storage: &Storage::default(),
+            joined: &RefCell::new(Joined::default()),
         };
         self.sandbox = Some(Container.launch(&context)?);
         Ok(())

@@ -18,7 +18,6 @@ mod early;
 mod guest;
 mod links;
 mod power;
-mod reap;
 mod sandbox;
 mod sys;
 mod transport;
@@ -29,10 +28,10 @@ use std::process::ExitCode;
 
 use isola_proto::{ErrorKind, Event, Failure, Frame, Kind, Request};
 
+use crate::Orphans;
 use crate::server::Server;
 use crate::stream::{Conn, Peer, PollSet};
 use console::say;
-use reap::ChildSignal;
 use sandbox::Guest;
 
 /// Runs the agent. As PID 1 it never returns.
@@ -59,7 +58,7 @@ fn setup(message: String) -> Failure {
 fn start() -> Result<Agent, Failure> {
     early::before_hello()?;
     let cmdline = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
-    let children = ChildSignal::new().map_err(|e| setup(format!("can't watch children: {e}")))?;
+    let children = Orphans::new().map_err(|e| setup(format!("can't watch children: {e}")))?;
     let conn = transport::open(cmdline::transport(&cmdline))?;
     early::after_hello()?;
     Ok(Agent {
@@ -73,7 +72,7 @@ fn start() -> Result<Agent, Failure> {
 struct Agent {
     server: Server<Guest>,
     conn: Conn,
-    children: ChildSignal,
+    children: Orphans,
     booted: bool,
 }
 

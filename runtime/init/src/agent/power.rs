@@ -9,8 +9,9 @@ use rustix::mount::{MountFlags, UnmountFlags, mount_remount, unmount};
 use rustix::system::{RebootCommand, reboot};
 
 use super::console::say;
-use super::sys::{Children, look_at_children, signal_all};
+use super::sys::signal_all;
 use super::{disks, volumes};
+use crate::children::{Children, look_at_children};
 
 /// Time between SIGTERM and SIGKILL, and after SIGKILL. Whoever asks for the end
 /// has already given the workload its own time to stop.

@@ -3,6 +3,7 @@
 use super::{Context, invalid};
 use crate::error::Result;
 use crate::workload::model::Network;
+use crate::workload::namespaces::{NamespaceModes, Own};
 
 /// Largest user or group id; above it some programs see negative numbers.
 const MAX_ID: u64 = i32::MAX as u64;
@@ -17,7 +18,12 @@ pub(super) struct Identity {
     pub(super) domainname: Option<String>,
 }
 
-pub(super) fn identity(cx: &Context<'_>, network: &Network, id: &str) -> Result<Identity> {
+pub(super) fn identity(
+    cx: &Context<'_>,
+    network: &Network,
+    namespaces: &NamespaceModes,
+    id: &str,
+) -> Result<Identity> {
     let options = cx.options;
     let user = match &options.user {
         Some(user) => check_user("--user", user)?,
@@ -28,7 +34,9 @@ pub(super) fn identity(cx: &Context<'_>, network: &Network, id: &str) -> Result<
     }
     let hostname = match &options.hostname {
         Some(name) => check_name("--hostname", name)?,
-        None if matches!(network, Network::Host) => cx.host.hostname.clone(),
+        None if *network == Network::Host || namespaces.uts == Own::Host => {
+            cx.host.hostname.clone()
+        }
         None => id.chars().take(12).collect(),
     };
     let domainname = options

@@ -7,6 +7,7 @@ use isola_proto::spec::Rlimit;
 use super::{Context, conflict, invalid, shared_network};
 use crate::error::{Error, Kind, Result};
 use crate::workload::model::Network;
+use crate::workload::namespaces::{IpcMode, NamespaceModes};
 use crate::workload::walls::Feature;
 
 /// Names of resources as Docker's `--ulimit` has them (getrlimit(2) without
@@ -115,7 +116,11 @@ const IPC_SYSCTLS: &[&str] = &[
 ];
 
 /// Sysctls that belong to one namespace; any other would change the whole host.
-pub(super) fn sysctls(cx: &Context<'_>, network: &Network) -> Result<Vec<(String, String)>> {
+pub(super) fn sysctls(
+    cx: &Context<'_>,
+    network: &Network,
+    namespaces: &NamespaceModes,
+) -> Result<Vec<(String, String)>> {
     let mut sysctls = BTreeMap::new();
     for text in &cx.options.sysctl {
         cx.wall
@@ -155,6 +160,14 @@ pub(super) fn sysctls(cx: &Context<'_>, network: &Network) -> Result<Vec<(String
                 IPC_SYSCTLS.join(", ")
             );
             return Err(Error::new(Kind::Unsupported, message).hint(hint));
+        }
+        let ipc = &namespaces.ipc;
+        if matches!(ipc, IpcMode::Host | IpcMode::Instance(_))
+            && (name.starts_with("fs.mqueue.") || IPC_SYSCTLS.contains(&name))
+        {
+            return Err(conflict(format!(
+                "--sysctl {name} with --ipc {ipc} would change an IPC namespace that is not its own"
+            )));
         }
         sysctls.insert(name.to_owned(), value.to_owned());
     }

@@ -15,6 +15,7 @@ mod limits;
 mod lists;
 mod mount_long;
 mod mounts;
+mod namespaces;
 mod network;
 mod policy;
 mod ports;
@@ -69,8 +70,9 @@ pub fn resolve(
     policy::check_platform(&cx)?;
     let args = command::args(&cx)?;
     let network = network::network(&cx)?;
+    let namespaces = namespaces::namespaces(&cx)?;
     let ports = ports::ports(&cx, &network)?;
-    let identity = identity::identity(&cx, &network, id)?;
+    let identity = identity::identity(&cx, &network, &namespaces, id)?;
     if options.init {
         wall.require(Feature::Init, "--init")?;
     }
@@ -103,11 +105,12 @@ pub fn resolve(
         mounts: mounts::mounts(&cx)?,
         devices: devices::devices(&cx)?,
         device_rules: devices::rules(&cx)?,
-        sysctls: lists::sysctls(&cx, &network)?,
+        sysctls: lists::sysctls(&cx, &network, &namespaces)?,
         security: privileges::security(&cx, &network)?,
         resources: limits::resources(&cx)?,
         disk: limits::disk(&cx)?,
         network,
+        namespaces,
         dns: dns::dns(&cx)?,
         ports: ports.published,
         exposed_ports: ports.exposed,

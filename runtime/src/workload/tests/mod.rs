@@ -3,6 +3,7 @@
 mod exec;
 mod limits;
 mod mounts;
+mod namespaces;
 mod network;
 mod process;
 mod security;
