@@ -3,6 +3,7 @@
 //! services at once.
 
 mod graph;
+mod namespaces;
 mod ports;
 
 use std::collections::HashMap;
@@ -94,6 +95,7 @@ pub(crate) fn check(tree: &Node, sink: &mut Sink) {
         image(&entry.node, entry.key, &mut tell);
         limits(&entry.node, &mut tell);
         networks(&entry.node, &mut tell);
+        namespaces::check(tree, &entry.node, &mut tell);
         mounts(&entry.node, &mut tell);
         health(&entry.node, &mut tell);
     }

@@ -4,6 +4,7 @@
 mod contents;
 mod limits;
 mod mounts;
+mod namespaces;
 mod networks;
 mod refuse;
 
@@ -120,6 +121,7 @@ pub fn wanted(
         service,
     };
     networks::fill(&of, number, &mut options)?;
+    namespaces::fill(&of, &mut options);
     let (folders, late) = mounts::fill(&of, store, &mut options)?;
     Ok(Wanted {
         options,

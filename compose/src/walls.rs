@@ -1,6 +1,8 @@
 //! Which wall each service is behind, and what that wall can't do. All of it is
 //! known before anything is started.
 
+mod namespaces;
+
 use isola_runtime::workload::Isolation;
 
 use crate::diagnostic::{Diagnostic, Sink, Stop, hint_among};
@@ -213,10 +215,6 @@ const WITHOUT_EFFECT_IN_DEPLOY: &[&str] = &[
     "endpoint_mode",
 ];
 
-/// Namespaces of the host or of another service, which a guest can't join. That of users
-/// is its own kernel's: `userns_mode: host`, which maps none, asks for nothing else.
-const NAMESPACES: &[&str] = &["network_mode", "pid", "ipc", "uts", "cgroup"];
-
 /// Warns about what has no effect and refuses what the service's walls can't do.
 pub(crate) fn check(tree: &Node, default: &[Isolation], sink: &mut Sink) {
     let services = tree.get("services").and_then(Node::as_map);
@@ -227,18 +225,23 @@ pub(crate) fn check(tree: &Node, default: &[Isolation], sink: &mut Sink) {
             let hint = "without it the others would miss something; start it by hand and take it out of the file";
             sink.error(provider.place, message, hint);
         }
-        let written = entry
-            .node
-            .text_at("isolation")
-            .filter(|text| *text != "default");
-        let walls = match written {
-            Some(text) => Isolation::parse_list("isolation", text).unwrap_or_default(),
-            None => default.to_vec(),
-        };
-        if let Some(wall) = walls.into_iter().find(|wall| *wall != Isolation::Container) {
-            guest(name, &entry.node, wall, sink);
+        match guest_wall(&entry.node, default) {
+            Some(wall) => guest(name, &entry.node, wall, sink),
+            None => namespaces::mixed(name, &entry.node, services, default, sink),
         }
     }
+}
+
+/// The first wall with a kernel of its own that the service may get.
+fn guest_wall(service: &Node, default: &[Isolation]) -> Option<Isolation> {
+    let written = service
+        .text_at("isolation")
+        .filter(|text| *text != "default");
+    let walls = match written {
+        Some(text) => Isolation::parse_list("isolation", text).unwrap_or_default(),
+        None => default.to_vec(),
+    };
+    walls.into_iter().find(|wall| *wall != Isolation::Container)
 }
 
 /// Keys within attributes that have no effect here.
@@ -365,16 +368,7 @@ fn guest(name: &str, service: &Node, wall: Isolation, sink: &mut Sink) {
             "take it away, or write `isolation: container`",
         );
     };
-    for key in NAMESPACES {
-        let Some(node) = service.get(key) else {
-            continue;
-        };
-        let text = node.as_text().unwrap_or_default();
-        if text == "host" || text.starts_with("service:") || text.starts_with("container:") {
-            let why = "a guest has a kernel of its own and joins no namespace of the host";
-            refuse(node, format!("`{key}: {text}`"), why);
-        }
-    }
+    namespaces::guest(service, &mut refuse);
     for key in ["devices", "gpus", "device_cgroup_rules"] {
         if let Some(node) = service.get(key).filter(|node| node.as_list() != Some(&[])) {
             let why = "a guest's kernel does not drive the host's devices";

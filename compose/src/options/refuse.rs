@@ -16,9 +16,7 @@ struct Found(Vec<&'static str>, String, &'static str);
 
 /// Refuses the first attribute of a service that can't be had.
 pub(super) fn unsupported(model: &Model, name: &str, service: &Service) -> Result<()> {
-    let found = shared(service)
-        .or_else(|| devices(service))
-        .or_else(|| others(service));
+    let found = devices(service).or_else(|| others(service));
     found.map_or(Ok(()), |found| Err(refused(model, "services", name, found)))
 }
 
@@ -28,22 +26,6 @@ fn refused(model: &Model, section: &str, name: &str, found: Found) -> Error {
     let at = model.place(&path);
     let message = format!("{at}{section}.{name}: `{text}` is not supported");
     Error::new(Kind::Unsupported, message).hint(hint)
-}
-
-/// Namespaces of others.
-fn shared(service: &Service) -> Option<Found> {
-    let text = |value: &Option<String>| value.clone().unwrap_or_default();
-    let wanted = [
-        ("pid", text(&service.pid), &[""][..]),
-        ("ipc", text(&service.ipc), &["", "private", "shareable"]),
-        ("uts", text(&service.uts), &[""]),
-        ("cgroup", text(&service.cgroup), &["", "private"]),
-    ];
-    let (key, value, _) = wanted
-        .into_iter()
-        .find(|(_, value, own)| !own.contains(&value.as_str()))?;
-    let hint = "instances have namespaces of their own; take it away";
-    Some(Found(vec![key], format!("{key}: {value}"), hint))
 }
 
 /// Refuses groups and rules that can't be read.

@@ -25,7 +25,7 @@ fn nothing_is_there(env: &Env, case: &str) {
 }
 
 /// `up` fails with this place and these words, and makes nothing.
-fn refused(env: &Env, stack: &Stack<'_>, case: &str, place: &str, words: &str) {
+pub(super) fn refused(env: &Env, stack: &Stack<'_>, case: &str, place: &str, words: &str) {
     let up = stack.run(&["up", "-d", "--pull", "never"]);
     assert_eq!(up.code, 1, "{case}: {}", up.stderr);
     let errors = up.stderr.lines().filter(|line| line.starts_with("error:"));
@@ -109,10 +109,10 @@ const CASES: &[Case] = &[
         "is that of `aa`, too",
     ),
     (
-        "a namespace of the host",
-        "services:\n  bb: {image: box}\n  aa:\n    image: box\n    pid: host\n",
+        "a mode that there is not",
+        "services:\n  bb: {image: box}\n  aa:\n    image: box\n    pid: hots\n",
         "compose.yaml:5:10",
-        "`pid: host` is not supported",
+        "`pid: hots` is no mode",
     ),
     (
         "a device that is no path",

@@ -16,6 +16,7 @@ pub(crate) mod habits;
 pub(crate) mod hooks;
 pub(crate) mod limits;
 pub(crate) mod mounts;
+pub(crate) mod namespaces;
 pub(crate) mod order;
 pub(crate) mod real;
 pub(crate) mod rollback;

@@ -356,7 +356,7 @@ fn a_dry_run_changes_nothing(env: &Env) {
 
 fn what_cannot_be_is_refused_before_anything_is_made(env: &Env) {
     for (more, part) in [
-        ("pid: host", "pid: host"),
+        ("pid: hots", "pid: hots"),
         ("cgroup_parent: x.slice", "systemd"),
         ("device_cgroup_rules: [x]", "device_cgroup_rules"),
         ("gpus: all", "gpus"),
