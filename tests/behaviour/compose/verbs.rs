@@ -194,7 +194,28 @@ fn lists_are_as_composes_json(env: &Env) {
     assert_eq!(ls[0]["Status"], "running(2)");
     let images: serde_json::Value =
         serde_json::from_str(&stack.run(&["images", "--format", "json"]).ok().stdout).unwrap();
-    assert_eq!(images[1]["ContainerName"], "proj-aa-2");
+    let image = &images[1];
+    assert_eq!(image["ContainerName"], "proj-aa-2");
+    assert_eq!(image["Platform"], "linux/amd64");
+    assert_eq!(image["ID"], env.inspect("proj-aa-2", "{{.Image}}"));
+    let inspected = &env.json(&["image", "inspect", "box"])[0];
+    assert_eq!(image["Created"], inspected["Created"]);
+    assert_eq!(image["Size"], inspected["Size"]);
+    let table = stack.run(&["images"]).ok().stdout;
+    let header: Vec<&str> = table.lines().next().unwrap().split("  ").collect();
+    let header: Vec<&str> = header.into_iter().map(str::trim).collect();
+    let header: Vec<&str> = header.into_iter().filter(|it| !it.is_empty()).collect();
+    let wanted = [
+        "CONTAINER",
+        "REPOSITORY",
+        "TAG",
+        "PLATFORM",
+        "IMAGE ID",
+        "SIZE",
+        "CREATED",
+    ];
+    assert_eq!(header, wanted);
+    assert!(table.contains("linux/amd64"), "{table}");
     let version = env.json(&["compose", "version", "--format", "json"]);
     assert_eq!(version["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(

@@ -1,13 +1,14 @@
 //! `isola compose images`
 
-use isola_images::Reference;
+use isola_images::{ImageId, Reference};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::ProjectArgs;
 use super::scope::Scope;
 use crate::context::Context;
 use crate::error::{Exit, Result};
-use crate::output::{Column, Format, Rows, decimal_size, print};
+use crate::output::{Column, Format, Rows, decimal_size, print, since};
 
 /// List the images that the instances of a project were made from
 #[derive(Debug, clap::Args)]
@@ -32,10 +33,20 @@ const FIELDS: &[Column] = &[
     ("ContainerName", "CONTAINER"),
     ("Repository", "REPOSITORY"),
     ("Tag", "TAG"),
+    ("Platform", "PLATFORM"),
     ("ID", "IMAGE ID"),
     ("Size", "SIZE"),
+    ("Created", "CREATED"),
 ];
-const SHOWN: &[&str] = &["ContainerName", "Repository", "Tag", "ID", "Size"];
+const SHOWN: &[&str] = &[
+    "ContainerName",
+    "Repository",
+    "Tag",
+    "Platform",
+    "ID",
+    "Size",
+    "Created",
+];
 
 pub(super) fn run(args: &Args, project: &ProjectArgs, context: &Context) -> Result<Exit> {
     let format = Format::parse(args.format.as_deref())?;
@@ -48,19 +59,11 @@ pub(super) fn run(args: &Args, project: &ProjectArgs, context: &Context) -> Resu
         print(&ids.iter().map(|id| format!("{id}\n")).collect::<String>())?;
         return Ok(Exit::OK);
     }
-    let all = context.store()?.list()?;
-    let rows = here.iter().map(|here| -> Value {
-        let reference = here.image.parse::<Reference>().ok();
-        let summary = all
-            .iter()
-            .find(|image| image.id.to_string() == here.image_id);
-        json!({
-            "ContainerName": here.name,
-            "Repository": reference.as_ref().map_or(here.image.clone(), Reference::familiar_name),
-            "Tag": reference.as_ref().and_then(Reference::tag).unwrap_or("<none>"),
-            "ID": summary.map_or_else(|| here.image_id.clone(), |image| image.id.short()),
-            "Size": summary.map_or_else(String::new, |image| decimal_size(image.size)),
-        })
+    let store = context.store()?;
+    let rows = here.iter().map(|here| {
+        // It may have been removed by force.
+        let image = store.inspect(&here.image_id).unwrap_or_default();
+        row(&here.name, &here.image, &here.image_id, &image, &format)
     });
     format.print_whole(&Rows {
         fields: FIELDS,
@@ -68,4 +71,36 @@ pub(super) fn run(args: &Args, project: &ProjectArgs, context: &Context) -> Resu
         rows: rows.collect(),
     })?;
     Ok(Exit::OK)
+}
+
+/// What is told of an instance's image; JSON has whole ids, bytes and RFC 3339.
+fn row(instance: &str, named: &str, id: &str, image: &Value, format: &Format) -> Value {
+    let reference = named.parse::<Reference>().ok();
+    let text = |key: &str| image[key].as_str().filter(|text| !text.is_empty());
+    let parts = [text("Os"), text("Architecture"), text("Variant")];
+    let platform: Vec<&str> = parts.into_iter().flatten().collect();
+    let created = text("Created").and_then(|text| text.parse::<Timestamp>().ok());
+    let mut row = json!({
+        "ContainerName": instance,
+        "Repository": reference.as_ref().map_or(named.to_owned(), Reference::familiar_name),
+        "Tag": reference.as_ref().and_then(Reference::tag).unwrap_or("<none>"),
+        "Platform": platform.join("/"),
+    });
+    if format.is_json() {
+        row["ID"] = id.into();
+        row["Size"] = image["Size"].clone();
+        row["Created"] = text("Created").into();
+        return row;
+    }
+    let millis = created.and_then(|time| u64::try_from(time.as_millisecond()).ok());
+    row["ID"] = id
+        .parse::<ImageId>()
+        .map_or(id.to_owned(), |id| id.short())
+        .into();
+    row["Size"] = image["Size"]
+        .as_u64()
+        .map_or(String::new(), decimal_size)
+        .into();
+    row["Created"] = millis.map_or("N/A".to_owned(), since).into();
+    row
 }
