@@ -307,9 +307,11 @@ fn small_things(name: &str, service: &Node, sink: &mut Sink) {
             );
         }
     }
-    if let Some(node) = service.get("pull_refresh_after") {
+    if let Some(node) = service.get("pull_refresh_after")
+        && service.text_at("pull_policy") != Some("refresh")
+    {
         let message = format!("services.{name}.pull_refresh_after has no effect");
-        sink.warn(node.place, message, "`isola compose pull` asks registries");
+        sink.warn(node.place, message, "it goes with `pull_policy: refresh`");
     }
     log_options(name, service, sink);
 }

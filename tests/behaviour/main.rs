@@ -81,6 +81,7 @@ const ALL: &[(&str, &[Behaviour])] = &[
     ("compose_limits", compose::limits::ALL),
     ("compose_mounts", compose::mounts::ALL),
     ("compose_namespaces", compose::namespaces::ALL),
+    ("compose_images", compose::images::ALL),
     ("compose_bad", compose::bad::ALL),
     ("compose_checklist", compose::checklist::ALL),
 ];

@@ -1,6 +1,7 @@
 //! A service as it is typed.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -198,5 +199,52 @@ impl Service {
     pub fn replicas(&self) -> u32 {
         let deploy = self.deploy.as_ref().and_then(|deploy| deploy.replicas);
         self.scale.or(deploy).unwrap_or(1)
+    }
+}
+
+const DAY: u64 = 86_400;
+
+impl Service {
+    /// For how long what a pull has brought is good enough, where `pull_policy` says so:
+    /// `daily`, `weekly`, `every_DURATION`, or `refresh` with `pull_refresh_after`, without
+    /// which it is for no time (compose specification, `pull_policy`).
+    pub fn refresh_after(&self) -> Option<Duration> {
+        match self.pull_policy.as_deref()? {
+            "daily" => Some(Duration::from_secs(DAY)),
+            "weekly" => Some(Duration::from_secs(7 * DAY)),
+            "refresh" => Some(self.pull_refresh_after.map_or(Duration::ZERO, |it| it.0)),
+            other => {
+                let text = other.strip_prefix("every_")?;
+                crate::units::duration(text).map(Duration::from_nanos)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_of_pull_policies() {
+        let of = |policy: &str, after: Option<u64>| Service {
+            pull_policy: Some(policy.to_owned()),
+            pull_refresh_after: after.map(|seconds| Span(Duration::from_secs(seconds))),
+            ..Service::default()
+        };
+        for (policy, after, wanted) in [
+            ("always", None, None),
+            ("missing", Some(9), None),
+            ("daily", None, Some(DAY)),
+            ("weekly", None, Some(7 * DAY)),
+            ("every_12h", None, Some(DAY / 2)),
+            ("every_1w2d3h4m5s", None, Some(9 * DAY + 11_045)),
+            ("refresh", None, Some(0)),
+            ("refresh", Some(90), Some(90)),
+        ] {
+            let found = of(policy, after).refresh_after();
+            assert_eq!(found, wanted.map(Duration::from_secs), "{policy}");
+        }
+        assert_eq!(Service::default().refresh_after(), None);
     }
 }

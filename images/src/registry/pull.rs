@@ -99,6 +99,7 @@ impl Store {
         drop(lock);
         if let Ok(pulled) = &pulled {
             self.tell_transfer("pull", &pulled.reference);
+            self.note_asked(&pulled.reference);
         }
         if let Err(error) = &pulled
             && !matches!(error, Error::Unreachable { .. })

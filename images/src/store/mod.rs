@@ -8,6 +8,7 @@
 //! - `index.lock`: exclusive for the short moment in which `index.json` is read,
 //!   changed and renamed into place. Taken after `content.lock`, never before.
 
+mod asked;
 pub(crate) mod below;
 pub(crate) mod blobs;
 mod check;

@@ -184,7 +184,7 @@ services:
 }
 
 /// Puts an image that says `word` into a registry, and takes it away here.
-fn publish(env: &Env, name: &str, word: &str) {
+pub(super) fn publish(env: &Env, name: &str, word: &str) {
     let layer = layer_with(&[LayerFile {
         path: "etc/word",
         mode: 0o644,

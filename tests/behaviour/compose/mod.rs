@@ -14,6 +14,7 @@ pub(crate) mod events;
 pub(crate) mod files;
 pub(crate) mod habits;
 pub(crate) mod hooks;
+pub(crate) mod images;
 pub(crate) mod limits;
 pub(crate) mod mounts;
 pub(crate) mod namespaces;

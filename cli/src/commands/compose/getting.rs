@@ -1,10 +1,11 @@
 //! Images of services: fetched, built, or found, before anything is made of them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, SystemTime};
 
 use isola_compose::project::{Project, Service};
 use isola_compose::{built_images, image};
-use isola_images::{Error, Pinned, Store};
+use isola_images::{Error, Pinned, Reference, Store};
 
 use super::building::{self, Extra};
 use super::scope::Scope;
@@ -27,15 +28,24 @@ pub(super) struct Getting<'a> {
     pub(super) dry: bool,
 }
 
+/// When an image is fetched that is here already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Again {
+    Never,
+    Always,
+    /// When the last pull is longer ago.
+    After(Duration),
+}
+
 /// What an image needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Need {
     /// It must be here, or is what another service builds.
     Here,
-    /// It is fetched: always, or if it is missing.
-    Pull { always: bool },
+    /// It is fetched if it is missing, or again.
+    Pull(Again),
     /// It is fetched, and built if that fails.
-    PullOrBuild { always: bool },
+    PullOrBuild(Again),
     /// It is built: always, or if it is missing.
     Build { always: bool },
 }
@@ -59,9 +69,7 @@ pub(super) fn images(
         let image = image(project, name, service);
         let need = match need(service, getting) {
             // The service that builds it says how.
-            Need::Pull { .. } if service.build.is_none() && elsewhere.contains(&image) => {
-                Need::Here
-            }
+            Need::Pull(_) if service.build.is_none() && elsewhere.contains(&image) => Need::Here,
             need => need,
         };
         let entry = needs.entry(image).or_insert((name, service, need));
@@ -114,7 +122,12 @@ fn fetch(
     (name, service, need): (&str, &Service, Need),
     getting: &Getting<'_>,
 ) -> Result<Fetched> {
-    let when = |always: bool| if always { "always" } else { "missing" };
+    let due = |again: Again| match again {
+        Again::Never => false,
+        Again::Always => true,
+        Again::After(span) => is_due(last_pull(store, image), SystemTime::now(), span),
+    };
+    let when = |again: Again| if due(again) { "always" } else { "missing" };
     let missing = || {
         let found = store.resolve(image);
         matches!(found, Err(Error::NotFound(_) | Error::BlobMissing(_)))
@@ -123,26 +136,34 @@ fn fetch(
         Need::Here => Ok(Fetched::Later),
         Need::Build { always } if always || missing() => Ok(Fetched::Build),
         Need::Build { .. } => Ok(Fetched::Later),
-        Need::Pull { always } | Need::PullOrBuild { always } if getting.dry => {
-            if always || missing() {
+        Need::Pull(again) | Need::PullOrBuild(again) if getting.dry => {
+            if missing() || due(again) {
                 print_line(&format!("pull image {}", clean(image)))?;
             }
             Ok(Fetched::Later)
         }
-        Need::Pull { always } => find(context, image, service, when(always), getting)
+        Need::Pull(again) => find(context, image, service, when(again), getting)
             .map(|found| Fetched::Here(Box::new(found)))
             .map_err(|failure| failure.about(&format!("services.{name}"))),
-        Need::PullOrBuild { always } => {
-            match find(context, image, service, when(always), getting) {
-                Ok(found) => Ok(Fetched::Here(Box::new(found))),
-                Err(failure) => {
-                    let why = clean(&failure.message);
-                    eprintln!("warning: services.{name}: {why}; it is built instead");
-                    Ok(Fetched::Build)
-                }
+        Need::PullOrBuild(again) => match find(context, image, service, when(again), getting) {
+            Ok(found) => Ok(Fetched::Here(Box::new(found))),
+            Err(failure) => {
+                let why = clean(&failure.message);
+                eprintln!("warning: services.{name}: {why}; it is built instead");
+                Ok(Fetched::Build)
             }
-        }
+        },
     }
+}
+
+fn last_pull(store: &Store, image: &str) -> Option<SystemTime> {
+    store.asked(&image.parse::<Reference>().ok()?)
+}
+
+/// Whether the last pull is too long ago, or of a clock that was ahead.
+fn is_due(last: Option<SystemTime>, now: SystemTime, span: Duration) -> bool {
+    let age = last.and_then(|last| now.duration_since(last).ok());
+    age.is_none_or(|age| age >= span)
 }
 
 fn find(
@@ -183,11 +204,10 @@ fn absent(
 fn need(service: &Service, getting: &Getting<'_>) -> Need {
     let flag = getting.pull.filter(|flag| *flag != "policy");
     let policy = flag.or(service.pull_policy.as_deref());
-    // Times that a policy may name are those after which it is asked for again.
-    let always = match policy {
-        Some("always" | "daily" | "weekly" | "refresh") => Some(true),
-        Some(word) if word.starts_with("every_") => Some(true),
-        Some("missing" | "if_not_present") => Some(false),
+    let again = match policy {
+        Some("always") => Some(Again::Always),
+        Some("missing" | "if_not_present") => Some(Again::Never),
+        _ if flag.is_none() => service.refresh_after().map(Again::After),
         _ => None,
     };
     let named = service
@@ -198,18 +218,16 @@ fn need(service: &Service, getting: &Getting<'_>) -> Need {
     match (service.build.is_some(), getting.build) {
         (true, Some(true)) => Need::Build { always: true },
         (true, None) if policy == Some("build") => Need::Build { always: true },
-        (true, None) => match always.filter(|_| named) {
-            Some(always) => Need::PullOrBuild { always },
+        (true, None) => match again.filter(|_| named) {
+            Some(again) => Need::PullOrBuild(again),
             None => Need::Build { always: false },
         },
-        (true, Some(false)) => match always.filter(|_| named) {
-            Some(always) => Need::Pull { always },
+        (true, Some(false)) => match again.filter(|_| named) {
+            Some(again) => Need::Pull(again),
             None => Need::Here,
         },
         (false, _) if never => Need::Here,
-        (false, _) => Need::Pull {
-            always: always.unwrap_or(false),
-        },
+        (false, _) => Need::Pull(again.unwrap_or(Again::Never)),
     }
 }
 
@@ -234,32 +252,42 @@ mod tests {
         };
         let none = flags(None, None);
         for (of, getting, wanted) in [
-            (service(false, "a", ""), none, Need::Pull { always: false }),
+            (service(false, "a", ""), none, Need::Pull(Again::Never)),
             (
                 service(false, "a", "always"),
                 none,
-                Need::Pull { always: true },
+                Need::Pull(Again::Always),
             ),
             (
                 service(false, "a", "every_12h"),
                 none,
-                Need::Pull { always: true },
+                Need::Pull(Again::After(Duration::from_secs(43_200))),
+            ),
+            (
+                service(false, "a", "daily"),
+                flags(Some("missing"), None),
+                Need::Pull(Again::Never),
+            ),
+            (
+                service(true, "a", "weekly"),
+                none,
+                Need::PullOrBuild(Again::After(Duration::from_secs(604_800))),
             ),
             (service(false, "a", "never"), none, Need::Here),
             (
                 service(false, "a", "never"),
                 flags(Some("always"), None),
-                Need::Pull { always: true },
+                Need::Pull(Again::Always),
             ),
             (
                 service(false, "a", "always"),
                 flags(Some("policy"), None),
-                Need::Pull { always: true },
+                Need::Pull(Again::Always),
             ),
             (
                 service(false, "a", ""),
                 flags(None, Some(true)),
-                Need::Pull { always: false },
+                Need::Pull(Again::Never),
             ),
             (service(true, "", ""), none, Need::Build { always: false }),
             (service(true, "a", ""), none, Need::Build { always: false }),
@@ -276,7 +304,7 @@ mod tests {
             (
                 service(true, "a", "missing"),
                 none,
-                Need::PullOrBuild { always: false },
+                Need::PullOrBuild(Again::Never),
             ),
             (
                 service(true, "", "missing"),
@@ -286,7 +314,7 @@ mod tests {
             (
                 service(true, "a", ""),
                 flags(Some("always"), None),
-                Need::PullOrBuild { always: true },
+                Need::PullOrBuild(Again::Always),
             ),
             (
                 service(true, "a", "always"),
@@ -301,10 +329,26 @@ mod tests {
             (
                 service(true, "a", "always"),
                 flags(None, Some(false)),
-                Need::Pull { always: true },
+                Need::Pull(Again::Always),
             ),
         ] {
             assert_eq!(need(&of, &getting), wanted, "{of:?} {getting:?}");
         }
+    }
+
+    #[test]
+    fn when_a_pull_is_due() {
+        let at = |seconds: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        let hour = Duration::from_secs(3600);
+        for (last, now, wanted) in [
+            (None, at(10_000), true),
+            (Some(at(10_000)), at(10_000), false),
+            (Some(at(10_000)), at(13_599), false),
+            (Some(at(10_000)), at(13_600), true),
+            (Some(at(10_001)), at(10_000), true),
+        ] {
+            assert_eq!(is_due(last, now, hour), wanted, "{last:?} {now:?}");
+        }
+        assert!(is_due(Some(at(1)), at(1), Duration::ZERO));
     }
 }
