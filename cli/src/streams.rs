@@ -188,8 +188,11 @@ impl AsFd for Signals {
 
 impl Drop for Signals {
     fn drop(&mut self) {
-        // What came and was not read is dropped: the session is over.
-        while self.next().is_some() {}
+        // What came and was not read is dropped: the session is over. Unless it is part of
+        // another one, which had caught the same before and gets it now.
+        if !self.before.contains(Signal::SIGINT) {
+            while self.next().is_some() {}
+        }
         let _ = self.before.thread_set_mask();
     }
 }

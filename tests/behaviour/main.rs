@@ -82,6 +82,7 @@ const ALL: &[(&str, &[Behaviour])] = &[
     ("compose_mounts", compose::mounts::ALL),
     ("compose_namespaces", compose::namespaces::ALL),
     ("compose_images", compose::images::ALL),
+    ("compose_amounts", compose::amounts::ALL),
     ("compose_bad", compose::bad::ALL),
     ("compose_checklist", compose::checklist::ALL),
 ];

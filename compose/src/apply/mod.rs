@@ -66,6 +66,8 @@ pub struct World<'a> {
     pub stop_timeout: Option<u64>,
     /// Waiting for health ends then.
     pub deadline: Option<Instant>,
+    /// Steps at once at most, but for those that only wait.
+    pub at_once: Option<usize>,
     /// Where what is done is noted, so that it can be taken back when it fails.
     pub journal: Option<&'a Journal>,
 }

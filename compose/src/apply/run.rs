@@ -44,6 +44,7 @@ pub fn run(plan: &Plan, world: &World<'_>) -> Outcome {
             done: BTreeSet::new(),
             busy: 0,
             idle: 0,
+            acting: 0,
             outcome: Outcome::default(),
         };
         run.turn(scope, &sender, &receiver);
@@ -81,6 +82,8 @@ struct Run<'a> {
     done: BTreeSet<usize>,
     busy: usize,
     idle: usize,
+    /// Those of both that do something.
+    acting: usize,
     outcome: Outcome,
 }
 
@@ -126,7 +129,8 @@ impl<'a> Run<'a> {
             * std::thread::available_parallelism()
                 .map_or(1, usize::from)
                 .min(8);
-        let (mut busy, mut idle) = (self.busy, self.idle);
+        let (mut busy, mut idle, mut acting) = (self.busy, self.idle, self.acting);
+        let at_once = self.world.at_once.unwrap_or(usize::MAX);
         let mut ready = Vec::new();
         for index in &self.todo {
             let step = &self.plan.steps[*index];
@@ -137,8 +141,10 @@ impl<'a> Run<'a> {
                 true => (&mut busy, most),
                 false => (&mut idle, IDLE),
             };
-            if *count < limit {
+            let acts = acts(&step.what);
+            if *count < limit && (!acts || acting < at_once) {
                 *count += 1;
+                acting += usize::from(acts);
                 ready.push(*index);
             }
         }
@@ -155,6 +161,7 @@ impl<'a> Run<'a> {
     fn begin(&mut self, index: usize) {
         self.todo.remove(&index);
         *self.count(index) += 1;
+        self.acting += usize::from(acts(&self.plan.steps[index].what));
         self.world
             .teller
             .step(&self.plan.steps[index].what, Stage::Working);
@@ -162,6 +169,7 @@ impl<'a> Run<'a> {
 
     fn end(&mut self, index: usize, result: Result<()>) {
         *self.count(index) -= 1;
+        self.acting -= usize::from(acts(&self.plan.steps[index].what));
         let step = &self.plan.steps[index];
         match result {
             Ok(()) => {
@@ -193,6 +201,11 @@ fn is_busy(what: &What) -> bool {
         what,
         What::Await { .. } | What::Stop { .. } | What::PreStart(_)
     )
+}
+
+/// Whether a step does something rather than wait for what others do.
+fn acts(what: &What) -> bool {
+    !matches!(what, What::Await { .. })
 }
 
 fn carry_out(step: &Step, world: &World<'_>) -> Result<()> {

@@ -53,7 +53,9 @@ impl Loader<'_> {
         if self.request.consistency {
             crate::consistency::references(tree, &mut self.sink);
         }
-        self.drop_unused(tree);
+        if !self.request.unused {
+            self.drop_unused(tree);
+        }
         let sections = ["networks", "volumes", "secrets", "configs"];
         for section in sections.iter().filter(|_| self.request.normalize) {
             let map = tree.get_mut(section).and_then(Node::as_map_mut);

@@ -93,6 +93,8 @@ pub struct Request {
     pub services: Vec<String>,
     /// `--as`
     pub walls: Vec<String>,
+    /// Networks, volumes and so on that no service uses stay.
+    pub unused: bool,
     /// Walls of services that name none.
     pub default_walls: Vec<Isolation>,
     /// Variables are replaced by their values.
@@ -120,6 +122,7 @@ impl Request {
             profiles: Vec::new(),
             services: Vec::new(),
             walls: Vec::new(),
+            unused: false,
             default_walls: vec![Isolation::Container],
             interpolate: true,
             consistency: true,

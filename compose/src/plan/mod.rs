@@ -53,6 +53,8 @@ pub struct Wish {
     /// Volumes whose configuration has changed are made anew, with all that they
     /// hold.
     pub replace_volumes: bool,
+    /// Networks and volumes that no service uses are made, too.
+    pub unused: bool,
 }
 
 /// Steps with what each has to wait for.

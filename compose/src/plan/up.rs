@@ -192,7 +192,7 @@ impl<'a> Up<'a> {
             .flat_map(|service| service.networks.keys())
             .collect();
         for (key, network) in &self.project.networks {
-            if network.external || !used.contains(key) {
+            if network.external || !(self.wish.unused || used.contains(key)) {
                 continue;
             }
             let Some(labels) = self.present.networks.get(&network.name) else {
@@ -254,7 +254,7 @@ impl<'a> Up<'a> {
                 })
                 .copied()
                 .collect();
-            if users.is_empty() {
+            if users.is_empty() && !self.wish.unused {
                 continue;
             }
             if replaced.contains(key) {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use isola_tests::{Env, Output, Running, Terminal};
 
+pub(crate) mod amounts;
 pub(crate) mod attributes;
 pub(crate) mod bad;
 pub(crate) mod build;

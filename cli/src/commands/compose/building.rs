@@ -67,8 +67,9 @@ pub(super) fn build(
     }
     let store = context.store()?;
     let cancel = Cancel::new()?;
+    let most = scope.at_once.unwrap_or(MOST).min(MOST);
     work::interruptible(&|| cancel.cancel(), || {
-        Queue::new(context, &store, &cancel, screen).run(&planned, read)
+        Queue::new(context, &store, &cancel, screen).run(&planned, read, most)
     })?
 }
 
@@ -279,9 +280,9 @@ impl<'a> Queue<'a> {
     }
 
     /// Does all of them; the last failure is the result, others are reported.
-    fn run(&self, planned: &[Building], read: Vec<Ready>) -> Result<()> {
+    fn run(&self, planned: &[Building], read: Vec<Ready>, most: usize) -> Result<()> {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let threads = threads.clamp(2, MOST).min(read.len());
+        let threads = threads.max(2).min(most).min(read.len());
         self.state().waiting = read.into_iter().enumerate().collect();
         std::thread::scope(|scope| {
             for _ in 0..threads {

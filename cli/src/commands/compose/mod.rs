@@ -40,6 +40,7 @@ mod watch;
 mod watching;
 mod work;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Subcommand;
@@ -87,6 +88,12 @@ struct ProjectArgs {
     /// A file of variables, instead of .env
     #[arg(long = "env-file", value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     env_files: Vec<PathBuf>,
+    /// Steps and builds that are done at once at most; -1 is no limit [env: COMPOSE_PARALLEL_LIMIT=]
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    parallel: Option<i64>,
+    /// Networks, volumes, secrets and configs that no service uses, too
+    #[arg(long)]
+    all_resources: bool,
     /// The wall of all services (`vm`), or of some (`db=vm,cache=container`)
     #[arg(long = "as", value_name = "WALLS")]
     walls: Vec<String>,
@@ -200,6 +207,21 @@ impl ProjectArgs {
         Screen::new(progress, &self.ansi)
     }
 
+    /// How many steps and builds are done at once at most; nothing is no limit.
+    fn at_once(&self, environment: &BTreeMap<String, String>) -> Result<Option<usize>> {
+        const VARIABLE: &str = "COMPOSE_PARALLEL_LIMIT";
+        let said = environment.get(VARIABLE).filter(|text| !text.is_empty());
+        let number = match (self.parallel, said) {
+            (Some(number), _) => number,
+            (None, None) => return Ok(None),
+            (None, Some(text)) => text.trim().parse().map_err(|_| {
+                Failure::new(Code::Invalid, format!("{VARIABLE}={text}: it is no number"))
+                    .hint("write how much may be done at once, such as 2; -1 is no limit")
+            })?,
+        };
+        Ok(usize::try_from(number).ok().filter(|number| *number > 0))
+    }
+
     /// What is asked for, without what a verb adds.
     fn request(&self, context: &Context) -> Result<Request> {
         let folder = std::env::current_dir()
@@ -213,6 +235,7 @@ impl ProjectArgs {
             profiles: self.profiles.clone(),
             env_files: self.env_files.clone(),
             walls: self.walls.clone(),
+            unused: self.all_resources,
             default_walls,
             ..Request::new(folder, environment)
         })

@@ -24,6 +24,10 @@ pub(super) struct Scope {
     pub(super) services: Vec<String>,
     /// How what is done is shown.
     pub(super) screen: Screen,
+    /// How much is done at once at most.
+    pub(super) at_once: Option<usize>,
+    /// What no service uses is made, too.
+    pub(super) all_resources: bool,
 }
 
 impl Scope {
@@ -42,11 +46,14 @@ impl Scope {
         let project = model
             .project()
             .map_err(|invalid| refuse(&invalid, context))?;
+        let at_once = args.at_once(&model.environment)?;
         Ok(Scope {
             name: model.name.clone(),
             file: Some((model, project)),
             services: services.to_vec(),
             screen,
+            at_once,
+            all_resources: args.all_resources,
         })
     }
 
@@ -68,6 +75,8 @@ impl Scope {
                 file: None,
                 services: services.to_vec(),
                 screen,
+                at_once: args.at_once(&request.environment)?,
+                all_resources: args.all_resources,
             },
             (Err(invalid), _) => return Err(refuse(&invalid, context)),
             (Ok(model), _) => {
@@ -75,11 +84,14 @@ impl Scope {
                 let project = model
                     .project()
                     .map_err(|invalid| refuse(&invalid, context))?;
+                let at_once = args.at_once(&model.environment)?;
                 Scope {
                     name: model.name.clone(),
                     file: Some((model, project)),
                     services: services.to_vec(),
                     screen,
+                    at_once,
+                    all_resources: args.all_resources,
                 }
             }
         };

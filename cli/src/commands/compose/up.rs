@@ -1,6 +1,7 @@
 //! `isola compose up`
 
 mod attached;
+mod external;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -17,6 +18,7 @@ use super::work::{self, How, Images};
 use crate::confirm::confirm;
 use crate::context::Context;
 use crate::error::{Code, Exit, Failure, Result};
+use crate::streams::Signals;
 
 /// Create and start the services of a project
 #[derive(Debug, clap::Args)]
@@ -159,11 +161,23 @@ pub(super) fn run(args: &Args, project: &ProjectArgs, context: &Context) -> Resu
         rollback: args.rollback,
         ..args.make.how()
     };
-    work::carry_out(context, &scope, &ready.plan, &ready.images, &how)?;
-    if args.detach || args.wait || args.no_start {
+    let stays = !(args.detach || args.wait || args.no_start);
+    // A signal that comes after the last step is for whoever stays.
+    let signals = stays.then(|| Signals::catch(true, false)).transpose()?;
+    let how = How { stays, ..how };
+    let end = work::carry_out_and_stay(context, &scope, &ready.plan, &ready.images, &how)?;
+    if !stays {
         return Ok(Exit::OK);
     }
-    match &rules {
+    let how = How {
+        stays: false,
+        ..how
+    };
+    if end == work::End::Late {
+        attached::stop(&scope, &how, context)?;
+        return Ok(Exit::of(130));
+    }
+    let exit = match &rules {
         Some(rules) => {
             let rebuilds = Rebuilds {
                 quiet: args.make.quiet_build,
@@ -174,7 +188,9 @@ pub(super) fn run(args: &Args, project: &ProjectArgs, context: &Context) -> Resu
             })
         }
         None => args.attach_to(&scope, began, &how, context),
-    }
+    };
+    drop(signals);
+    exit
 }
 
 fn known(scope: &Scope, name: &str) -> Result<()> {
@@ -281,7 +297,7 @@ impl MakeArgs {
             images: ids.collect(),
             ..scope.present(context)?
         };
-        external(project, &present)?;
+        external::check(project, &present)?;
         let mut plan = up(model, project, &present, &wish);
         if !plan.outdated_volumes.is_empty() && !self.dry_run {
             let names = plan.outdated_volumes.join(", ");
@@ -328,6 +344,7 @@ impl MakeArgs {
             renew_volumes: self.renew_anon_volumes,
             wait,
             replace_volumes: false,
+            unused: scope.all_resources,
         })
     }
 }
@@ -359,29 +376,4 @@ pub(super) fn scales(scope: &Scope, texts: &[String]) -> Result<BTreeMap<String,
         scales.insert(name.to_owned(), number);
     }
     Ok(scales)
-}
-
-/// Networks and volumes that others make must be there.
-fn external(project: &isola_compose::project::Project, present: &Present) -> Result<()> {
-    for (key, network) in project.networks.iter().filter(|(_, it)| it.external) {
-        if !present.networks.contains_key(&network.name) && network.name != isola_net::DEFAULT {
-            let message = format!(
-                "networks.{key}: the external network {} is not there",
-                network.name
-            );
-            return Err(Failure::new(Code::NoNetwork, message)
-                .hint(format!("`isola network create {}` makes it", network.name)));
-        }
-    }
-    for (key, volume) in project.volumes.iter().filter(|(_, it)| it.external) {
-        if !present.volumes.contains_key(&volume.name) {
-            let message = format!(
-                "volumes.{key}: the external volume {} is not there",
-                volume.name
-            );
-            return Err(Failure::new(Code::NoVolume, message)
-                .hint(format!("`isola volume create {}` makes it", volume.name)));
-        }
-    }
-    Ok(())
 }

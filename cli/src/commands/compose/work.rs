@@ -35,6 +35,17 @@ pub(super) struct How {
     pub(super) kill: bool,
     /// What fails is taken back.
     pub(super) rollback: bool,
+    /// What was made is followed then: a signal after the last step ends that.
+    pub(super) stays: bool,
+}
+
+/// How a plan ended that did not fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// All is done.
+    Done,
+    /// All is done, and a signal came when nothing was left to be ended early.
+    Late,
 }
 
 /// Carries a plan out. What failed is reported.
@@ -45,12 +56,31 @@ pub(super) fn carry_out(
     images: &Images,
     how: &How,
 ) -> Result<()> {
+    carry_out_and_stay(context, scope, plan, images, how).map(drop)
+}
+
+/// The same, for who follows what was made ([`How::stays`]).
+pub(super) fn carry_out_and_stay(
+    context: &Context,
+    scope: &Scope,
+    plan: &Plan,
+    images: &Images,
+    how: &How,
+) -> Result<End> {
     let teller = Lines::new(context.engine()?, scope.screen.quiet(how.quiet));
     let outcome = with_world(context, scope, images, how, &teller, |world| {
         run(plan, world)
     })?;
     drop(teller);
-    report(context, outcome)
+    let late = outcome.cancelled && outcome.left == 0 && outcome.failed.is_empty();
+    if how.stays && late && outcome.taken_back.is_none() {
+        let outcome = Outcome {
+            cancelled: false,
+            ..outcome
+        };
+        return report(context, outcome).map(|()| End::Late);
+    }
+    report(context, outcome).map(|()| End::Done)
 }
 
 /// Calls `act` with what steps need; the first signal cancels it, the second ends
@@ -94,6 +124,7 @@ pub(super) fn with_world<T>(
         renew_volumes: how.renew_volumes,
         stop_timeout: how.timeout,
         deadline: how.deadline,
+        at_once: scope.at_once,
         journal: how.rollback.then_some(&journal),
     };
     let first = || match how.kill {

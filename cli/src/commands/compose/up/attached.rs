@@ -70,14 +70,7 @@ impl Args {
         }
         let end = follow.until_end(abort)?;
         if end.is_wanted() {
-            eprintln!("Stopping... (the same again kills at once)");
-            let removal = stop_plan(scope, context)?;
-            let how = How {
-                rollback: false,
-                kill: true,
-                ..*how
-            };
-            work::carry_out(context, scope, &removal, &Images::new(), &how)?;
+            stop(scope, how, context)?;
             follow.rest()?;
         }
         match &self.exit_code_from {
@@ -88,4 +81,16 @@ impl Args {
             None => Ok(end.exit()),
         }
     }
+}
+
+/// The user has had enough.
+pub(super) fn stop(scope: &Scope, how: &How, context: &Context) -> Result<()> {
+    eprintln!("Stopping... (the same again kills at once)");
+    let plan = stop_plan(scope, context)?;
+    let how = How {
+        rollback: false,
+        kill: true,
+        ..*how
+    };
+    work::carry_out(context, scope, &plan, &Images::new(), &how)
 }
