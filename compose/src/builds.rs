@@ -187,7 +187,7 @@ pub(crate) fn platform(service: &Service) -> Option<String> {
     own.or_else(|| several.clone().find(serves).or(several.next()).cloned())
 }
 
-/// Refuses platforms that can't be had: an image is built for one.
+/// Refuses platforms that can't be had: a stack builds an image for one, which is also run.
 fn platforms(name: &str, service: &Service, build: &Build) -> Result<Option<Platform>> {
     let Some(chosen) = platform(service) else {
         return Ok(None);
@@ -213,10 +213,11 @@ fn platforms(name: &str, service: &Service, build: &Build) -> Result<Option<Plat
     if build.platforms.len() > 1 && service.platform.is_none() && !native.serves(&wanted) {
         let all = build.platforms.join(", ");
         let message = format!(
-            "services.{name}.build: an image is built for one platform at a time, and none of {all} is this host's {native}"
+            "services.{name}.build: a stack builds an image for one platform, and none of {all} is this host's {native}"
         );
-        return Err(Error::new(Kind::Unsupported, message)
-            .hint("say by `platform` which of them is meant, or leave one in `platforms`"));
+        return Err(Error::new(Kind::Unsupported, message).hint(
+            "say by `platform` which of them is meant; `isola build --platform` takes several",
+        ));
     }
     Ok(Some(wanted))
 }

@@ -105,7 +105,7 @@ fn what_can_not_be_built_is_refused() {
         ),
         (
             "platforms: [linux/arm64, linux/s390x]",
-            "one platform at a time, and none of linux/arm64, linux/s390x",
+            "one platform, and none of linux/arm64, linux/s390x",
         ),
         ("platforms: [linux/]", "the platform \"linux/\""),
         ("isolation: jail", "compose.yaml:1:"),

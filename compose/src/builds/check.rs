@@ -42,7 +42,7 @@ pub(crate) fn check(tree: &Node, sink: &mut Sink) {
             sink.warn(
                 node.place,
                 message,
-                "an image is built for one platform: `platform`, else this host's",
+                "a stack builds an image for one platform: `platform`, else this host's",
             );
         }
     }

@@ -415,7 +415,7 @@ services:
     let several = "services: {aa: {build: {dockerfile_inline: FROM box, platforms: [linux/arm64, linux/s390x]}}}";
     Stack::new(env, several).run(&["build"]).fails(
         1,
-        "compose.yaml:1:65: services.aa.build: an image is built for one platform",
+        "compose.yaml:1:65: services.aa.build: a stack builds an image for one platform",
     );
     let lacks = "services: {aa: {platform: linux/amd64, build: {dockerfile_inline: FROM box, platforms: [linux/arm64]}}}";
     Stack::new(env, lacks).run(&["build"]).fails(
