@@ -13,6 +13,7 @@ use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, socket_with,
 };
 
+use crate::capability::Sets;
 use crate::error::Setup;
 use crate::path::{Tree, clean, split};
 use crate::root;
@@ -44,6 +45,8 @@ pub(crate) fn serve(sockets: &[ListenSocket]) -> Result<(), Failure> {
         let made = make(Tree(root.as_fd()), wanted);
         listeners.push(made.setup(|| format!("listen at '{}'", wanted.path))?);
     }
+    // From here on it speaks with processes that are not trusted, and needs no rights.
+    Sets::default().apply(false)?;
     let streams = [io::stdin().as_fd(), io::stdout().as_fd()].map(|stream| {
         stream
             .try_clone_to_owned()
