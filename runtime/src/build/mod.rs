@@ -358,7 +358,7 @@ fn program(
             .and_then(|()| control.conn().dispatch(&set))
             .map_err(|error| Error::io("talk to the supervisor", error))?;
         if let Some(sockets) = sockets {
-            sockets.dispatch(control, &set);
+            sockets.dispatch(control, &set)?;
         }
     }
 }

@@ -76,13 +76,14 @@ impl Sockets {
     }
 
     /// Passes on what sockets of the host say.
-    pub(super) fn dispatch(&mut self, control: &mut Control, set: &PollSet) {
+    pub(super) fn dispatch(&mut self, control: &mut Control, set: &PollSet) -> Result<()> {
         for frame in self.relay.dispatch(set, self.room()) {
-            self.send(control, &frame);
+            self.send(control, &frame)?;
         }
         let held = self.relay.backlog();
         self.grant(control, self.held.saturating_sub(held));
         self.held = self.held.min(held);
+        Ok(())
     }
 
     /// Takes a frame, if it is the listener's.
@@ -122,7 +123,7 @@ impl Sockets {
         {
             match frame.kind {
                 FrameKind::Event => self.ready = true,
-                FrameKind::Request => self.open(control, &frame),
+                FrameKind::Request => self.open(control, &frame)?,
                 _ => self.relay.take(&frame),
             }
         }
@@ -134,16 +135,19 @@ impl Sockets {
     }
 
     /// The guest is not trusted with the number of the connection, nor with how many.
-    fn open(&mut self, control: &mut Control, frame: &Frame) {
+    fn open(&mut self, control: &mut Control, frame: &Frame) -> Result<()> {
         let source = socket_of(frame).and_then(|index| self.sources.get(index as usize));
         let socket = source
             .filter(|_| self.relay.len() < CONNECTIONS)
             .and_then(|source| UnixStream::connect(source).ok());
         let added =
             socket.is_some_and(|socket| self.relay.add(frame.channel, socket.into()).is_ok());
-        if !added {
-            let end = self.relay.end(frame.channel);
-            self.send(control, &end);
+        match added {
+            true => Ok(()),
+            false => {
+                let end = self.relay.end(frame.channel);
+                self.send(control, &end)
+            }
         }
     }
 
@@ -153,12 +157,18 @@ impl Sockets {
         self.credit.saturating_sub(headers + PIECE)
     }
 
-    fn send(&mut self, control: &mut Control, frame: &Frame) {
+    /// Never more than the listener has granted: one that opens connections without end
+    /// and takes nothing would grow this process.
+    fn send(&mut self, control: &mut Control, frame: &Frame) -> Result<()> {
         let mut bytes = Vec::new();
         frame.encode(&mut bytes);
-        self.credit = self.credit.saturating_sub(bytes.len());
+        self.credit = self.credit.checked_sub(bytes.len()).ok_or_else(|| {
+            let message = "the listener behind the wall opens connections and takes no answer";
+            Error::new(Kind::System, message)
+        })?;
         let frame = Frame::data(FrameKind::Stdin, self.channel, bytes);
         control.conn().send(frame);
+        Ok(())
     }
 
     fn grant(&mut self, control: &mut Control, count: usize) {
@@ -218,4 +228,39 @@ fn wanted(mount: &JobMount) -> Option<(ListenSocket, PathBuf)> {
         gid: *gid,
     };
     Some((socket, source.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use isola_proto::relay::opened;
+
+    #[test]
+    fn a_listener_that_takes_no_answer_is_given_up() {
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let mut control = Control::over(ours.into()).unwrap();
+        let mut sockets = Sockets {
+            channel: 1,
+            sources: Vec::new(),
+            relay: Relay::new(FrameKind::Stdin),
+            decoder: Decoder::default(),
+            credit: WINDOW as usize,
+            held: 0,
+            ready: true,
+            complaint: Vec::new(),
+            exit: None,
+        };
+        // There is no such socket: each connection is answered by its end.
+        let mut open = |sockets: &mut Sockets, number| {
+            let mut bytes = Vec::new();
+            opened(number, 0).encode(&mut bytes);
+            sockets.take(&mut control, &Frame::data(FrameKind::Stdout, 1, bytes))
+        };
+        let answers = WINDOW / isola_proto::frame::HEADER as u32;
+        for number in 1..=answers {
+            open(&mut sockets, number).unwrap();
+        }
+        let error = open(&mut sockets, answers + 1).unwrap_err();
+        assert!(error.message.contains("takes no answer"), "{error:?}");
+    }
 }
