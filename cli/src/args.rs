@@ -8,6 +8,7 @@ use clap::{Command, CommandFactory, FromArgMatches, Parser};
 
 use crate::commands::{GROUPS, Verb};
 use crate::error::{Code, Exit, Failure};
+use crate::lazy;
 
 /// One OCI image, run as a container or as a KVM microVM.
 #[derive(Debug, Parser)]
@@ -41,17 +42,34 @@ pub(crate) struct CommandLine {
 pub(crate) fn read(words: impl IntoIterator<Item = OsString>) -> Result<CommandLine, Exit> {
     let words: Vec<OsString> = words.into_iter().collect();
     let json = asks_for_json(&words);
+    match read_usual(&words).map_or_else(|| read_any(&words), Ok) {
+        Ok(parsed) => Ok(CommandLine { json, ..parsed }),
+        Err(error) => Err(refuse(&error, json)),
+    }
+}
+
+/// Reads a command line that is right, by the flags of its verbs alone; nothing where
+/// there is more to it.
+fn read_usual(words: &[OsString]) -> Option<CommandLine> {
+    if words.iter().any(|word| switch_value(word).is_some()) {
+        return None;
+    }
+    let command = lazy::defining(words, CommandLine::command);
+    let matches = command.try_get_matches_from(words).ok()?;
+    match lazy::covers(words, &matches) {
+        true => CommandLine::from_arg_matches(&matches).ok(),
+        false => None,
+    }
+}
+
+/// Reads any, by all flags of all verbs.
+fn read_any(words: &[OsString]) -> Result<CommandLine, clap::Error> {
     let mut command = command();
     if words.iter().any(|word| switch_value(word).is_some()) {
         command = with_switch_values(command);
     }
-    let parsed = command
-        .try_get_matches_from(&words)
-        .and_then(|matches| CommandLine::from_arg_matches(&matches));
-    match parsed {
-        Ok(parsed) => Ok(CommandLine { json, ..parsed }),
-        Err(error) => Err(refuse(&error, json)),
-    }
+    let matches = command.try_get_matches_from(words)?;
+    CommandLine::from_arg_matches(&matches)
 }
 
 /// The parser, with verbs under headings in its help.
@@ -238,6 +256,39 @@ mod tests {
         ] {
             assert_eq!(read(words(line)).err(), Some(Exit(exit)), "{line}");
         }
+    }
+
+    #[test]
+    fn flags_of_the_called_verbs_are_enough() {
+        for line in [
+            "isola run --rm -e A=1 img ps --nosuch",
+            "isola --root /x ps -a",
+            "isola ps --root /x --format json",
+            "isola compose -f a.yaml up -d --wait",
+            "isola compose run svc ps",
+            "isola image ls",
+            "isola network connect lan ps",
+        ] {
+            let usual = read_usual(&words(line)).expect(line);
+            let any = read_any(&words(line)).expect(line);
+            assert_eq!(format!("{usual:?}"), format!("{any:?}"), "{line}");
+        }
+        // By an alias, with a value, wrong, or help: all flags are asked.
+        for line in [
+            "isola list -a",
+            "isola compose convert",
+            "isola run --rm=true img",
+            "isola nosuch",
+            "isola run",
+            "isola --help",
+            "isola compose up --help",
+        ] {
+            assert!(read_usual(&words(line)).is_none(), "{line}");
+        }
+        assert!(matches!(
+            read(words("isola compose convert")).unwrap().verb,
+            Verb::Compose(_)
+        ));
     }
 
     #[test]

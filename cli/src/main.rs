@@ -21,6 +21,7 @@ mod error;
 mod events;
 mod filter;
 mod instances;
+mod lazy;
 mod logfile;
 mod output;
 mod pairs;

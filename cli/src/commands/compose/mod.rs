@@ -48,6 +48,7 @@ use isola_compose::{Diagnostic, Host, Invalid, Model, Request, Severity, Sources
 
 use crate::context::Context;
 use crate::error::{Code, Exit, Failure, Result};
+use crate::lazy::Lazy;
 use crate::output::clean;
 use crate::progress::Way;
 use screen::Screen;
@@ -119,44 +120,44 @@ struct ProjectArgs {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    Up(Box<up::Args>),
-    Down(down::Args),
-    Create(create::Args),
-    Start(start::Args),
-    Stop(stop::Args),
-    Restart(restart::Args),
-    Pause(each::PauseArgs),
-    Unpause(each::UnpauseArgs),
-    Kill(each::KillArgs),
-    Rm(rm::Args),
-    Scale(scale::Args),
-    Wait(wait::Args),
-    Watch(watch::Args),
+    Up(Lazy<Box<up::Args>>),
+    Down(Lazy<down::Args>),
+    Create(Lazy<create::Args>),
+    Start(Lazy<start::Args>),
+    Stop(Lazy<stop::Args>),
+    Restart(Lazy<restart::Args>),
+    Pause(Lazy<each::PauseArgs>),
+    Unpause(Lazy<each::UnpauseArgs>),
+    Kill(Lazy<each::KillArgs>),
+    Rm(Lazy<rm::Args>),
+    Scale(Lazy<scale::Args>),
+    Wait(Lazy<wait::Args>),
+    Watch(Lazy<watch::Args>),
 
-    Exec(exec::Args),
-    Run(Box<run::Args>),
-    Attach(attach::Args),
-    Cp(cp::Args),
-    Export(export::Args),
-    Commit(commit::Args),
+    Exec(Lazy<exec::Args>),
+    Run(Lazy<Box<run::Args>>),
+    Attach(Lazy<attach::Args>),
+    Cp(Lazy<cp::Args>),
+    Export(Lazy<export::Args>),
+    Commit(Lazy<commit::Args>),
 
-    Ps(ps::Args),
-    Ls(ls::Args),
-    Logs(logs::Args),
-    Events(events::Args),
-    Port(port::Args),
-    Top(top::Args),
-    Stats(stats::Args),
-    Images(images::Args),
-    Volumes(volumes::Args),
+    Ps(Lazy<ps::Args>),
+    Ls(Lazy<ls::Args>),
+    Logs(Lazy<logs::Args>),
+    Events(Lazy<events::Args>),
+    Port(Lazy<port::Args>),
+    Top(Lazy<top::Args>),
+    Stats(Lazy<stats::Args>),
+    Images(Lazy<images::Args>),
+    Volumes(Lazy<volumes::Args>),
 
-    Build(build::Args),
-    Pull(pull::Args),
-    Push(push::Args),
+    Build(Lazy<build::Args>),
+    Pull(Lazy<pull::Args>),
+    Push(Lazy<push::Args>),
 
     #[command(visible_alias = "convert")]
-    Config(config::Args),
-    Version(version::Args),
+    Config(Lazy<config::Args>),
+    Version(Lazy<version::Args>),
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<Exit> {
