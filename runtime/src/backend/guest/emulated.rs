@@ -246,7 +246,9 @@ fn arguments(qemu: &Path, plan: &Plan, vmdk: &Path, devices: &Devices) -> Vec<St
     // Devices as virtio 1 has them: QEMU's default is what was before.
     flag("global", "virtio-mmio.force-legacy=false".to_owned());
     flag("accel", format!("tcg,thread=multi,tb-size={TRANSLATED}"));
-    flag("cpu", "max".to_owned());
+    // QEMU does `rep stosb` byte by byte; kernels that are not told of "fast strings"
+    // fill and copy pages by words.
+    flag("cpu", "max,-erms".to_owned());
     flag("m", format!("{}k", plan.memory / 1024));
     flag("smp", plan.vcpus.to_string());
     flag("kernel", text(seen(&plan.kernel)));
