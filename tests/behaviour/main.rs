@@ -118,6 +118,7 @@ fn worth_the_lab(wall: Wall, file: &str) -> bool {
 
 fn main() {
     isola_tests::run_probe_if_called();
+    isola_tests::hear_interrupts();
     let arguments = Arguments::from_args();
     let mut trials = Vec::new();
     for wall in walls() {

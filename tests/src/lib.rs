@@ -23,7 +23,7 @@ pub use kernel::{BlockDevice, ByWeight, cgroup_of, cgroup_value};
 pub use ledger::Ledger;
 pub use probe::run_if_called as run_probe_if_called;
 pub use run::{Output, Running, until};
-pub use terminal::Terminal;
+pub use terminal::{Terminal, hear_interrupts};
 
 /// Lists a file's behaviours as its `ALL`, each with the walls that it applies to
 /// ([`On`]).

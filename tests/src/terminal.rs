@@ -135,3 +135,12 @@ impl Drop for Terminal {
         let _ = self.child.wait();
     }
 }
+
+/// Takes back that SIGINT and SIGQUIT are ignored, as a shell has it for what
+/// runs in the background: the programs under test inherit it, and tests interrupt them.
+pub fn hear_interrupts() {
+    for signal in [libc::SIGINT, libc::SIGQUIT] {
+        // SAFETY: the default action, before there are threads.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+}
