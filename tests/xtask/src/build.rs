@@ -45,7 +45,8 @@ pub(crate) fn behaviour_tests(workspace: &Workspace) -> Result<Vec<TestProgram>>
     let text = capture_shown(
         cargo()
             .current_dir(&workspace.root)
-            .args(["test", "--no-run", "-p", "isola-tests"])
+            // The whole workspace, so that what unit tests have compiled serves here, too.
+            .args(["test", "--no-run", "--workspace", "--test", "behaviour"])
             .arg("--message-format=json-render-diagnostics"),
     )?;
     Ok(text

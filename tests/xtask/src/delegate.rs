@@ -70,6 +70,7 @@ pub(crate) fn fuzz(args: &FuzzArgs) -> Result {
     let workspace = Workspace::find()?;
     run(cargo()
         .current_dir(&workspace.root)
+        .env("CARGO_PROFILE_DEV_OPT_LEVEL", "2")
         .args(["run", "--quiet", "-p", "isola-fuzz", "--"])
         .args(["--seconds", &args.seconds.to_string()])
         .args(["--seed", &args.seed.to_string()])

@@ -21,12 +21,16 @@ pub(crate) fn main() -> Result {
     if format.is_err() {
         failed.push("format".to_owned());
     }
-    let clippy = run(cargo()
-        .current_dir(&workspace.root)
-        .args(["clippy", "--workspace", "--all-targets"])
-        .args(["--", "-D", "warnings"]));
-    if clippy.is_err() {
-        failed.push("clippy".to_owned());
+    // The second: "all" are those that `cargo test` runs by itself.
+    for targets in [&["--all-targets"][..], &["--test", "behaviour"]] {
+        let clippy = run(cargo()
+            .current_dir(&workspace.root)
+            .args(["clippy", "--workspace"])
+            .args(targets)
+            .args(["--", "-D", "warnings"]));
+        if clippy.is_err() {
+            failed.push(format!("clippy {}", targets.join(" ")));
+        }
     }
     for (path, lines) in long_files(&workspace)? {
         eprintln!("{}: {lines} lines, at most {LONGEST}", path.display());
