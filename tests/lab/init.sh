@@ -61,6 +61,8 @@ echo 'nameserver 127.0.0.1' >/etc/resolv.conf
 echo lab >/etc/hostname
 $bb hostname lab
 $bb ip link set lo up
+beat=$(port lab.beat)
+while echo >"$beat"; do $bb sleep 5; done &
 shares
 
 out=$(port lab.out)

@@ -10,6 +10,8 @@ mod lint;
 mod process;
 mod setup;
 mod test;
+mod test_in_labs;
+mod test_names;
 mod workspace;
 
 use std::process::ExitCode;

@@ -1,29 +1,19 @@
 //! All tests: unit tests of every crate, behaviour tests on the walls that this
 //! machine has, and the same behaviour tests on the vm wall in the lab.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::Result;
 use crate::build::{self, TestProgram};
-use crate::lab::{self, Job};
-use crate::process::{capture, run};
+use crate::process::run;
+use crate::test_names::Names;
 use crate::workspace::{Workspace, cargo};
-use crate::{debian, kernel, setup};
-
-/// The longest that the behaviour tests may take in the lab.
-const LAB_TIME: Duration = Duration::from_secs(40 * 60);
+use crate::{debian, kernel, setup, test_in_labs};
 
 /// Walls that are tested on this machine itself.
 const HERE_WALLS: &str = "container,emulated";
-
-/// Labs at once.
-const MOST_LABS: usize = 2;
-
-/// Containers again in the lab, because there is cgroup v2 alone there.
-const LAB_WALLS: &str = "vm,container";
 
 /// `cargo xtask test`.
 #[derive(clap::Args)]
@@ -84,7 +74,7 @@ pub(crate) fn main(args: &Args) -> Result {
         for test in &tests {
             part(
                 &format!("behaviour tests in the lab: {}", test.name),
-                &mut || in_lab(&workspace, test, &files, args),
+                &mut || test_in_labs::run(&workspace, test, &files, &args.filter),
             );
         }
     }
@@ -108,8 +98,7 @@ fn unit_once(workspace: &Workspace, args: &Args) -> Result<()> {
     let mut command = cargo();
     command
         .current_dir(&workspace.root)
-        .args(["test", "--workspace", "--no-fail-fast"])
-        .args(["--exclude", "isola-tests"]);
+        .args(["test", "--workspace", "--no-fail-fast"]);
     if !args.filter.is_empty() {
         command.arg("--").args(&args.filter);
     }
@@ -117,16 +106,16 @@ fn unit_once(workspace: &Workspace, args: &Args) -> Result<()> {
 }
 
 /// What behaviour tests take.
-struct Files {
+pub(crate) struct Files {
     /// Folder of the built programs.
     programs: PathBuf,
     /// Data root with the image `debian`.
-    debian: PathBuf,
+    pub(crate) debian: PathBuf,
 }
 
 impl Files {
     /// What the behaviour tests read; `tests/src/` says the same.
-    fn variables(&self) -> [(&'static str, String); 2] {
+    pub(crate) fn variables(&self) -> [(&'static str, String); 2] {
         let text = |path: &Path| path.to_string_lossy().into_owned();
         [
             ("ISOLA_TEST_BIN", text(&self.programs)),
@@ -136,140 +125,10 @@ impl Files {
 }
 
 fn here(test: &TestProgram, files: &Files, args: &Args) -> Result<()> {
-    let names = Names::of(test, files, HERE_WALLS, &args.filter)?;
-    run(Command::new(&test.path)
+    let mut program = Command::new(&test.path);
+    program
         .envs(files.variables())
-        .env("ISOLA_TEST_WALLS", HERE_WALLS)
-        .args(names.share(0, 1)))
-}
-
-/// Runs a test program in as many labs as this machine has processors for, each
-/// with its share of the tests: a lab has one processor only.
-fn in_lab(workspace: &Workspace, test: &TestProgram, files: &Files, args: &Args) -> Result<()> {
-    let names = Names::of(test, files, LAB_WALLS, &args.filter)?;
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let labs = processors.min(MOST_LABS).min(names.wanted.len());
-    eprintln!("{} tests in {labs} labs", names.wanted.len());
-    let mut jobs = Vec::new();
-    for lab in 0..labs {
-        let mut command = vec![test.path.to_string_lossy().into_owned()];
-        command.extend(names.share(lab, labs));
-        let mut job = Job::new(workspace, command)?;
-        for (name, value) in files.variables() {
-            job.env(name, &value);
-        }
-        job.env("ISOLA_TEST_WALLS", LAB_WALLS);
-        // On the scratch disk: the lab's memory is for guests.
-        job.env("TMPDIR", "/var/tmp");
-        job.share(&files.debian, false)?;
-        job.take_kernel()?;
-        job.timeout = LAB_TIME;
-        jobs.push(job);
-    }
-    lab::prepare()?;
-    // A lab that crashed says nothing about the tests in it; it gets one more try.
-    let run = |job: &Job| {
-        lab::run(job).or_else(|error| {
-            eprintln!("=== {error}; one more try of its tests");
-            lab::run(job)
-        })
-    };
-    let results: Vec<std::result::Result<u8, String>> = std::thread::scope(|scope| {
-        let running: Vec<_> = jobs
-            .iter()
-            .map(|job| scope.spawn(|| run(job).map_err(|e| e.to_string())))
-            .collect();
-        let panicked = |_| Err("the lab's thread panicked".into());
-        running
-            .into_iter()
-            .map(|thread| thread.join().unwrap_or_else(panicked))
-            .collect()
-    });
-    for result in results {
-        match result? {
-            0 => {}
-            code => return Err(format!("exit code {code}").into()),
-        }
-    }
-    Ok(())
-}
-
-/// The names of a program's tests.
-#[derive(Debug)]
-struct Names {
-    all: Vec<String>,
-    /// Those that the filters let through.
-    wanted: Vec<String>,
-}
-
-impl Names {
-    fn of(test: &TestProgram, files: &Files, walls: &str, filter: &[String]) -> Result<Names> {
-        let mut list = Command::new(&test.path);
-        list.envs(files.variables())
-            .env("ISOLA_TEST_WALLS", walls)
-            .args(["--list", "--format", "terse"]);
-        if walls == LAB_WALLS {
-            list.env("ISOLA_LAB", "1");
-        }
-        let text = capture(&mut list)?;
-        let names = text.lines().filter_map(|line| line.strip_suffix(": test"));
-        Ok(Names::new(names.map(str::to_owned).collect(), filter))
-    }
-
-    fn new(all: Vec<String>, filter: &[String]) -> Names {
-        let passes = |name: &&String| filter.is_empty() || filter.iter().any(|f| name.contains(f));
-        let wanted = all.iter().filter(passes).cloned().collect();
-        Names { all, wanted }
-    }
-
-    /// Arguments that let a test program run one share of the wanted tests only:
-    /// it takes one filter, but any number of names to skip.
-    fn share(&self, number: usize, of: usize) -> Vec<String> {
-        let share: BTreeSet<_> = self.wanted.iter().skip(number).step_by(of).collect();
-        if share.len() == self.all.len() {
-            return Vec::new();
-        }
-        let mut words = vec!["--exact".to_owned()];
-        for name in self.all.iter().filter(|name| !share.contains(name)) {
-            words.extend(["--skip".to_owned(), name.clone()]);
-        }
-        words
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn run_by(all: &[&str], arguments: &[String]) -> Vec<String> {
-        let skipped = |name: &&&str| arguments.iter().any(|word| word == **name);
-        all.iter()
-            .filter(|n| !skipped(n))
-            .map(|n| n.to_string())
-            .collect()
-    }
-
-    #[test]
-    fn shares_are_each_test_once() {
-        let all = ["vm::a", "vm::b", "vm::ab", "container::a", "container::b"];
-        let names = |filter: &[&str]| {
-            let filter: Vec<String> = filter.iter().map(|f| f.to_string()).collect();
-            Names::new(all.iter().map(|n| n.to_string()).collect(), &filter)
-        };
-        assert!(names(&[]).share(0, 1).is_empty());
-        assert_eq!(
-            run_by(&all, &names(&["vm"]).share(0, 1)),
-            ["vm::a", "vm::b", "vm::ab"]
-        );
-        for filter in [&[][..], &["a"], &["vm", "b"]] {
-            let names = names(filter);
-            let mut run: Vec<_> = (0..2)
-                .flat_map(|n| run_by(&all, &names.share(n, 2)))
-                .collect();
-            run.sort();
-            let mut wanted = names.wanted.clone();
-            wanted.sort();
-            assert_eq!(run, wanted);
-        }
-    }
+        .env("ISOLA_TEST_WALLS", HERE_WALLS);
+    let names = Names::of(&program, &args.filter)?;
+    run(program.args(names.arguments(&names.wanted)))
 }

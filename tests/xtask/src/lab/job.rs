@@ -23,6 +23,8 @@ pub(crate) struct Job {
     pub(crate) console: bool,
     /// When the machine is switched off.
     pub(crate) timeout: Duration,
+    /// The longest that the command may write nothing.
+    pub(crate) silence: Option<Duration>,
 }
 
 /// A folder of the host.
@@ -43,6 +45,7 @@ impl Job {
             copies: Vec::new(),
             console: false,
             timeout: Duration::from_secs(1500),
+            silence: None,
         };
         job.share(Path::new("/usr"), false)?;
         job.share(&workspace.root, false)?;

@@ -4,7 +4,8 @@ use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Seek, Write};
 use std::os::fd::AsRawFd;
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use isola_kernel::cpio;
 
@@ -20,12 +21,45 @@ const MEMORY_MIB: u32 = 3072;
 /// Size of the scratch disk, sparse.
 const DISK_BYTES: u64 = 16 << 30;
 
-/// Runs a job; the command's output goes to standard output.
-pub(crate) fn run(base: &Base, job: &Job) -> Result<u8> {
+/// Without what costs a software processor more than it gives: `rep stosb`, by which
+/// kernels fill pages where there are "fast strings", is done byte by byte (a third of
+/// the time of a guest's life), and each access of the kernel to a process's memory
+/// ends a block of translated code where there is SMAP.
+const PROCESSOR: &str = "max,+svm,+npt,-la57,-erms,-smap";
+
+/// The lab's init gives a sign of life every 5 seconds. On a busy host one may be
+/// late, but not by this much: QEMU's software processor loses a kernel now and
+/// then without a word.
+const LIFELESS: Duration = Duration::from_secs(120);
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum End {
+    /// With the command's exit code.
+    #[error("lab: exit code {0}")]
+    Code(u8),
+    /// The job's time was over.
+    #[error("lab: switched off after {} s", .0.as_secs())]
+    OutOfTime(Duration),
+    /// The command wrote nothing for too long.
+    #[error("lab: switched off, as its command was silent for {} s", .0.as_secs())]
+    Silent(Duration),
+    /// Init gave no sign of life.
+    #[error("lab: switched off, as its kernel stood still for {} s", LIFELESS.as_secs())]
+    Lifeless,
+    /// The machine went off by itself before the command had ended.
+    #[error("lab: ended without an exit code")]
+    Crashed,
+}
+
+/// Runs a job; the command's output goes to standard output, and `see` is given
+/// each line of it.
+pub(crate) fn run(base: &Base, job: &Job, see: &(dyn Fn(&str) + Sync)) -> Result<End> {
     // All of them have no name, so that nothing stays behind.
     let initramfs = initramfs(base, job)?;
     let disk = scratch_disk()?;
     let mut status = inherited()?;
+    let beat = inherited()?;
     let mut console = inherited()?;
     let console_path = match job.console {
         true => "/proc/self/fd/2".into(),
@@ -39,7 +73,7 @@ pub(crate) fn run(base: &Base, job: &Job) -> Result<u8> {
         .args(["-M", "q35", "-accel", "tcg,thread=multi"])
         // One: with more, QEMU 7.2's software processors run code that another
         // one has just patched, and the kernel dies at a random jump label.
-        .args(["-cpu", "max,+svm,+npt,-la57", "-smp", "1"])
+        .args(["-cpu", PROCESSOR, "-smp", "1"])
         .args(["-m", &MEMORY_MIB.to_string()])
         .args([
             "-nodefaults",
@@ -63,6 +97,11 @@ pub(crate) fn run(base: &Base, job: &Job) -> Result<u8> {
         .args(["-device", "virtserialport,chardev=status,name=lab.status"])
         .args([
             "-chardev",
+            &format!("file,id=beat,append=on,path={}", path_of(&beat)),
+        ])
+        .args(["-device", "virtserialport,chardev=beat,name=lab.beat"])
+        .args([
+            "-chardev",
             &format!("file,id=console,append=on,path={console_path}"),
         ])
         .args(["-serial", "chardev:console"])
@@ -81,7 +120,6 @@ pub(crate) fn run(base: &Base, job: &Job) -> Result<u8> {
             share.path.to_string_lossy().replace(',', ",,"),
         ));
     }
-    let started = Instant::now();
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -89,30 +127,24 @@ pub(crate) fn run(base: &Base, job: &Job) -> Result<u8> {
         .map_err(|e| {
             format!("cannot run qemu-system-x86_64 (cargo xtask setup installs it): {e}")
         })?;
-    let timed_out = follow(&mut child, job, started)?;
+    let lost = follow(&mut child, job, &beat, see)?;
 
     let code = read_back(&mut status)?.trim().parse::<u8>().ok();
     let messages = read_back(&mut console)?;
+    let lines: Vec<_> = messages.lines().collect();
     match code {
-        Some(_) => {
-            for line in messages.lines().filter(|line| line.contains("lab: ")) {
+        Some(code) => {
+            for line in lines.iter().filter(|line| line.contains("lab: ")) {
                 eprintln!("{line}");
             }
+            Ok(End::Code(code))
         }
         None => {
-            let lines: Vec<_> = messages.lines().collect();
             for line in &lines[lines.len().saturating_sub(40)..] {
                 eprintln!("{line}");
             }
+            Ok(lost.unwrap_or(End::Crashed))
         }
-    }
-    match (code, timed_out) {
-        (Some(code), _) => Ok(code),
-        (None, true) => {
-            eprintln!("lab: switched off after {} s", job.timeout.as_secs());
-            Ok(124)
-        }
-        (None, false) => Err("the lab ended without an exit code".into()),
     }
 }
 
@@ -133,29 +165,54 @@ fn kernel_arguments(verbose: bool) -> String {
     .join(" ")
 }
 
-/// Passes the output on until the machine is off; true if its time ran out.
-fn follow(child: &mut Child, job: &Job, started: Instant) -> Result<bool> {
+/// Passes the output on until the machine is off, and switches it off when it is
+/// lost; tells why.
+fn follow(
+    child: &mut Child,
+    job: &Job,
+    beat: &File,
+    see: &(dyn Fn(&str) + Sync),
+) -> Result<Option<End>> {
     let output = child.stdout.take().ok_or("no output")?;
-    // Whole lines: two labs may speak at once.
-    let copier = std::thread::spawn(move || {
-        let mut output = BufReader::with_capacity(1 << 16, output);
-        let mut line = Vec::new();
-        while let Ok(1..) = output.read_until(b'\n', &mut line) {
-            let mut stdout = io::stdout().lock();
-            let _ = stdout.write_all(&line).and_then(|()| stdout.flush());
-            line.clear();
+    let started = Instant::now();
+    let spoke = Mutex::new(started);
+    let last_word = || *spoke.lock().unwrap_or_else(|e| e.into_inner());
+    std::thread::scope(|scope| {
+        // Whole lines: two labs may speak at once.
+        scope.spawn(|| {
+            let mut output = BufReader::with_capacity(1 << 16, output);
+            let mut line = Vec::new();
+            while let Ok(1..) = output.read_until(b'\n', &mut line) {
+                *spoke.lock().unwrap_or_else(|e| e.into_inner()) = Instant::now();
+                see(&String::from_utf8_lossy(&line));
+                let mut stdout = io::stdout().lock();
+                let _ = stdout.write_all(&line).and_then(|()| stdout.flush());
+                line.clear();
+            }
+        });
+        let mut end = None;
+        let mut beats = (0, started);
+        while child.try_wait()?.is_none() {
+            let now = Instant::now();
+            let length = beat.metadata()?.len();
+            if length != beats.0 {
+                beats = (length, now);
+            }
+            let silence = job.silence.filter(|most| now - last_word() > *most);
+            let lost = match silence {
+                Some(most) => Some(End::Silent(most)),
+                None if now - started > job.timeout => Some(End::OutOfTime(job.timeout)),
+                None if now - beats.1 > LIFELESS => Some(End::Lifeless),
+                None => None,
+            };
+            if let (Some(lost), None) = (lost, end) {
+                end = Some(lost);
+                child.kill()?;
+            }
+            std::thread::sleep(Duration::from_millis(20));
         }
-    });
-    let mut timed_out = false;
-    while child.try_wait()?.is_none() {
-        if started.elapsed() > job.timeout && !timed_out {
-            timed_out = true;
-            child.kill()?;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
-    copier.join().map_err(|_| "the copier of output failed")?;
-    Ok(timed_out)
+        Ok(end)
+    })
 }
 
 /// The base's initramfs with the job's script behind it: the kernel unpacks

@@ -16,6 +16,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 pub(crate) use job::Job;
+pub(crate) use machine::End;
 
 use crate::Result;
 use crate::workspace::Workspace;
@@ -75,7 +76,19 @@ pub(crate) fn prepare() -> Result<()> {
 
 /// Runs a job and gives the command's exit code; 124 on a timeout.
 pub(crate) fn run(job: &Job) -> Result<u8> {
+    match run_watched(job, &|_| ())? {
+        End::Code(code) => Ok(code),
+        end @ End::OutOfTime(_) => {
+            eprintln!("{end}");
+            Ok(124)
+        }
+        lost => Err(lost.to_string().into()),
+    }
+}
+
+/// Runs a job and lets the caller see each line of its output.
+pub(crate) fn run_watched(job: &Job, see: &(dyn Fn(&str) + Sync)) -> Result<End> {
     let base = base::prepare()?;
     let _slot = slot::take()?;
-    machine::run(&base, job)
+    machine::run(&base, job, see)
 }
