@@ -68,9 +68,13 @@ pub(super) fn build(
     let store = context.store()?;
     let cancel = Cancel::new()?;
     let most = scope.at_once.unwrap_or(MOST).min(MOST);
-    work::interruptible(&|| cancel.cancel(), || {
+    let (built, came) = work::interruptible(&|| cancel.cancel(), || {
         Queue::new(context, &store, &cancel, screen).run(&planned, read, most)
-    })?
+    })?;
+    match (built, came) {
+        (Ok(()), true) => Err(work::interrupted(false)),
+        (built, _) => built,
+    }
 }
 
 /// The same error with the place of what it is about.

@@ -166,14 +166,19 @@ pub(super) fn run(args: &Args, project: &ProjectArgs, context: &Context) -> Resu
         }
     };
     let teller = Lines::new(context.engine()?, scope.screen.quiet(true));
-    let instance = work::with_world(
+    let (instance, came) = work::with_world(
         context,
         &scope,
         &images,
         &How::default(),
         &teller,
         |world| one_off(world, service, wanted, &name),
-    )??;
+    )?;
+    let instance = instance?;
+    if came {
+        context.engine()?.remove(&instance, true)?;
+        return Err(work::interrupted(false));
+    }
     let hooks = file.services.get(service);
     let hooks = hooks.map_or(&[][..], |service| &service.post_start);
     args.start(&instance, hooks, context)

@@ -68,10 +68,12 @@ pub(super) fn carry_out_and_stay(
     how: &How,
 ) -> Result<End> {
     let teller = Lines::new(context.engine()?, scope.screen.quiet(how.quiet));
-    let outcome = with_world(context, scope, images, how, &teller, |world| {
+    let (mut outcome, came) = with_world(context, scope, images, how, &teller, |world| {
         run(plan, world)
     })?;
     drop(teller);
+    // It may have come when the last step had been looked at for the last time.
+    outcome.cancelled |= came && !how.kill;
     let late = outcome.cancelled && outcome.left == 0 && outcome.failed.is_empty();
     if how.stays && late && outcome.taken_back.is_none() {
         let outcome = Outcome {
@@ -84,7 +86,7 @@ pub(super) fn carry_out_and_stay(
 }
 
 /// Calls `act` with what steps need; the first signal cancels it, the second ends
-/// this process.
+/// this process. Tells, too, whether one came, which may be too late for `act` to see.
 pub(super) fn with_world<T>(
     context: &Context,
     scope: &Scope,
@@ -92,7 +94,7 @@ pub(super) fn with_world<T>(
     how: &How,
     teller: &dyn Teller,
     act: impl FnOnce(&World<'_>) -> T,
-) -> Result<T> {
+) -> Result<(T, bool)> {
     let engine = context.engine()?;
     let store = context.store()?;
     let users = |id: &isola_images::ImageId| match engine.users_of_image(&id.to_string()) {
@@ -149,21 +151,27 @@ fn kill_all(engine: &Engine, project: &str) {
 }
 
 /// Calls `act`, and `first` when the first signal comes; the second ends this process.
-pub(super) fn interruptible<T>(first: &(dyn Fn() + Sync), act: impl FnOnce() -> T) -> Result<T> {
+/// Tells, too, whether one came: it may be too late for `act` to see, and is lost then if
+/// the caller does not heed it.
+pub(super) fn interruptible<T>(
+    first: &(dyn Fn() + Sync),
+    act: impl FnOnce() -> T,
+) -> Result<(T, bool)> {
     let signals = Signals::catch(true, false)?;
     let (over, done) =
         UnixStream::pair().map_err(|error| Failure::system("make a pair of sockets", error))?;
     Ok(std::thread::scope(|threads| {
         let signals = &signals;
-        threads.spawn(move || listen(signals, &done, first));
+        let listener = threads.spawn(move || listen(signals, &done, first));
         let result = act();
         drop(over);
-        result
+        // One that panicked has heard nothing that is known of.
+        (result, listener.join().unwrap_or_default())
     }))
 }
 
-/// Until the other end of `done` is closed.
-fn listen(signals: &Signals, done: &UnixStream, first: &dyn Fn()) {
+/// Until the other end of `done` is closed; whether a signal came.
+fn listen(signals: &Signals, done: &UnixStream, first: &dyn Fn()) -> bool {
     let mut came = false;
     let mut set = PollSet::default();
     loop {
@@ -171,7 +179,7 @@ fn listen(signals: &Signals, done: &UnixStream, first: &dyn Fn()) {
         set.add(signals.as_fd(), true, false);
         set.add(done.as_fd(), true, false);
         if set.wait(None).is_err() || set.readable(done.as_fd()) || set.hangup(done.as_fd()) {
-            return;
+            return came;
         }
         while let Some(signal) = signals.next() {
             if !matches!(
@@ -226,7 +234,7 @@ pub(super) fn report(context: &Context, outcome: Outcome) -> Result<()> {
     }
 }
 
-fn interrupted(taken_back: bool) -> Failure {
+pub(super) fn interrupted(taken_back: bool) -> Failure {
     let (message, hint) = match taken_back {
         true => (
             "interrupted; what was done so far was taken back",
