@@ -37,6 +37,13 @@ fn the_users_environment_beats_files_of_variables() {
     );
     let both = |request: &mut Request| request.env_files = vec!["b.env".into(), "a.env".into()];
     assert_eq!(images(&files, both), "x:a");
+    let files = [&files[..], &[("c.env", "TAG=${TAG}-${LAST:-c}\n")]].concat();
+    let upon = |request: &mut Request| request.env_files = vec!["a.env".into(), "c.env".into()];
+    assert_eq!(
+        images(&files, upon),
+        "x:a-c",
+        "later ones may use earlier ones"
+    );
     assert_eq!(
         images(&files, |request| set(request, "COMPOSE_ENV_FILES", "a.env")),
         "x:a"

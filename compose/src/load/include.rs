@@ -110,7 +110,6 @@ impl Loader<'_> {
         files: &[PathBuf],
         place: Place,
     ) -> Result<BTreeMap<String, String>> {
-        let mut environment = BTreeMap::new();
         for path in files {
             if !self.files.is_file(path) {
                 let message = format!(
@@ -120,13 +119,8 @@ impl Loader<'_> {
                 let hint = "env_file of an include names a file that must exist";
                 return Err(self.sink.stop(Diagnostic::error(place, message, hint)));
             }
-            let pairs = self.env_file(path, &|name| outside.get(name).cloned(), false)?;
-            environment.extend(
-                pairs
-                    .into_iter()
-                    .filter_map(|(name, value)| Some((name, value?))),
-            );
         }
+        let mut environment = self.env_files(files.iter().cloned(), outside)?;
         environment.extend(outside.clone());
         Ok(environment)
     }

@@ -152,22 +152,28 @@ impl Loader<'_> {
             let usual = directory.join(".env");
             files.extend(Some(usual).filter(|path| !disabled && self.files.is_file(path)));
         }
-        let mut environment = BTreeMap::new();
-        for file in files {
-            let path = absolute(
-                &request.folder,
-                self.home.as_deref(),
-                &file.to_string_lossy(),
-            );
-            let outer = |name: &str| request.environment.get(name).cloned();
-            let pairs = self.env_file(&path, &outer, false)?;
-            environment.extend(
-                pairs
-                    .into_iter()
-                    .filter_map(|(name, value)| Some((name, value?))),
-            );
-        }
+        let paths = files.iter().map(|file| file.to_string_lossy());
+        let home = self.home.clone();
+        let paths = paths.map(|file| absolute(&request.folder, home.as_deref(), &file));
+        let mut environment = self.env_files(paths, &request.environment)?;
         environment.extend(request.environment.clone());
+        Ok(environment)
+    }
+
+    /// Variables of several files: later ones win, and may use those of earlier ones.
+    /// `outer` wins over all of them where they are used.
+    pub(super) fn env_files(
+        &mut self,
+        paths: impl Iterator<Item = PathBuf>,
+        outer: &BTreeMap<String, String>,
+    ) -> Result<BTreeMap<String, String>> {
+        let mut environment = BTreeMap::new();
+        for path in paths {
+            let lookup = |name: &str| outer.get(name).or(environment.get(name)).cloned();
+            let pairs = self.env_file(&path, &lookup, false)?;
+            let set = pairs.into_iter();
+            environment.extend(set.filter_map(|(name, value)| Some((name, value?))));
+        }
         Ok(environment)
     }
 
