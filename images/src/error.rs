@@ -91,6 +91,16 @@ pub enum Error {
     /// The archive as a whole cannot be used.
     #[error("not a usable image archive: {0}")]
     Archive(String),
+    /// A folder cannot be used as an image layout, or has no such image.
+    #[error("the image layout {layout}: {reason}")]
+    Layout {
+        /// As given.
+        layout: String,
+        /// What is wrong.
+        reason: String,
+        /// What can be done.
+        hint: String,
+    },
     /// An entry of a tar stream is refused.
     #[error("refused entry `{path}`: {reason}")]
     Entry {
@@ -353,6 +363,7 @@ impl Error {
             Self::NoPlatform { .. } => {
                 "--platform takes one of those; what is for other machines can be pushed and saved, but not run here".into()
             }
+            Self::Layout { hint, .. } => hint.clone(),
             Self::InUse { .. } => "remove these instances first".into(),
             Self::SeveralNames { .. } => {
                 "remove its names one by one, or add -f to remove all".into()

@@ -37,7 +37,7 @@ pub mod registry;
 mod store;
 mod whole;
 
-pub use archive::{Loaded, Progress};
+pub use archive::{LayoutAddress, Loaded, Progress};
 pub use changes::RunConfig;
 pub use digest::{Digest, ImageId};
 pub use error::{Error, Result};

@@ -7,6 +7,7 @@
 mod attacks;
 mod build;
 mod build_bad;
+mod build_layouts;
 mod build_peers;
 mod build_sources;
 mod clients;
@@ -50,6 +51,7 @@ const ALL: &[(&str, &[Behaviour])] = &[
     ("images", images::ALL),
     ("build", build::ALL),
     ("build_bad", build_bad::ALL),
+    ("build_layouts", build_layouts::ALL),
     ("build_peers", build_peers::ALL),
     ("build_sources", build_sources::ALL),
     ("debian", debian::ALL),

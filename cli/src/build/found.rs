@@ -3,7 +3,7 @@
 use std::io::{self, Cursor, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
-use isola_build::{Context, GitAddress, Ignore, Tree};
+use isola_build::{Context, GitAddress, Ignore, ImageSource, Tree};
 use isola_images::files::Files;
 use isola_images::making::Lease;
 use isola_images::registry::Client;
@@ -97,11 +97,10 @@ impl Finder<'_> {
             )
         };
         if let Some(image) = given.strip_prefix("docker-image://") {
-            return Ok((Context::Image(image.to_owned()), None));
+            return Ok((Context::Image(ImageSource::Name(image.to_owned())), None));
         }
-        if given.starts_with("oci-layout://") {
-            return Err(wrong("a layout is not read in place")
-                .hint("load it with `isola load`, then give docker-image://NAME"));
+        if let Some(layout) = given.strip_prefix("oci-layout://") {
+            return Ok((Context::Image(ImageSource::Layout(layout.parse()?)), None));
         }
         let lease = self.store.lease()?;
         let layer = match place(given)? {

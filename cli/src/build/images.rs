@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use isola_build::{Download, Error, GitAddress, Images, Kind, Result};
+use isola_build::{Download, Error, GitAddress, ImageSource, Images, Kind, Result};
 use isola_images::making::{Base, Lease};
 use isola_images::registry::{Client, Platform, Platforms};
 use isola_images::{ImageId, Layer, Pinned, Reference, Store};
@@ -26,6 +26,8 @@ pub(crate) struct BuildImages<'a> {
     quiet: bool,
     /// What this build has got, by name and platform: one at a time, and each once.
     pulled: Mutex<HashMap<(String, String), ImageId>>,
+    /// Held while a layout is read.
+    reading: Mutex<()>,
 }
 
 impl<'a> BuildImages<'a> {
@@ -43,6 +45,7 @@ impl<'a> BuildImages<'a> {
             pull,
             quiet,
             pulled: Mutex::default(),
+            reading: Mutex::default(),
         })
     }
 
@@ -80,10 +83,9 @@ impl<'a> BuildImages<'a> {
         pulled.insert(key, got.id);
         Ok(got.id)
     }
-}
 
-impl Images for BuildImages<'_> {
-    fn base(&self, lease: &Lease, name: &str, platform: &Platform) -> Result<Base> {
+    /// An image by its name: from the store, or else pulled.
+    fn named(&self, lease: &Lease, name: &str, platform: &Platform) -> Result<Base> {
         let reference = name.parse::<Reference>();
         let facts = |image: Pinned| (image.id, image.platform());
         let here = match demo_image::resolve(self.store, name) {
@@ -130,6 +132,19 @@ impl Images for BuildImages<'_> {
                 Err(Error::new(Kind::Image, message))
             }
             None => Ok(self.store.base(lease, name)?),
+        }
+    }
+}
+
+impl Images for BuildImages<'_> {
+    fn base(&self, lease: &Lease, image: &ImageSource, platform: &Platform) -> Result<Base> {
+        match image {
+            ImageSource::Name(name) => self.named(lease, name, platform),
+            ImageSource::Layout(layout) => {
+                // Stages that begin with the same one read it once.
+                let _one = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+                Ok(self.store.layout_base(lease, layout, platform)?)
+            }
         }
     }
 

@@ -26,7 +26,8 @@ pub(crate) struct Request {
     /// The stage; the last one.
     pub(crate) target: Option<String>,
     pub(crate) args: BTreeMap<String, String>,
-    /// Further contexts by name: folders, addresses, `docker-image://IMAGE`.
+    /// Further contexts by name: folders, addresses, `docker-image://IMAGE`,
+    /// `oci-layout://FOLDER`.
     pub(crate) contexts: BTreeMap<String, String>,
     pub(crate) labels: BTreeMap<String, String>,
     /// Contents by name.

@@ -25,7 +25,8 @@ pub(crate) struct Args {
     /// Value of an ARG: NAME=VALUE, or NAME to pass the user's own on
     #[arg(long, value_name = "ARG")]
     pub(crate) build_arg: Vec<String>,
-    /// Further files or images: NAME=docker-image://IMAGE, or what CONTEXT can be
+    /// Further files or images: NAME=docker-image://IMAGE,
+    /// NAME=oci-layout://FOLDER[:TAG|@DIGEST], or what CONTEXT can be
     #[arg(long, value_name = "NAME=SOURCE")]
     pub(crate) build_context: Vec<String>,
     /// Label KEY=VALUE

@@ -33,7 +33,7 @@ pub use config::{ImageConfig, timestamp};
 pub use error::{Error, Kind, Place, Result};
 pub use git::{GitAddress, GitScheme};
 pub use ignore::Ignore;
-pub use options::{Context, Download, Event, Images, Options, Step, Told};
+pub use options::{Context, Download, Event, ImageSource, Images, Options, Step, Told};
 pub use output::write_tree;
 pub use run::{Job, JobMount, Runner, Said, Take};
 pub use tree::{Node, Tree};

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use isola_images::Layer;
 use isola_images::making::{Base, Lease};
 use isola_images::registry::Platform;
+use isola_images::{Layer, LayoutAddress};
 
 use crate::dockerfile::Network;
 use crate::error::Result;
@@ -58,7 +58,16 @@ pub enum Context {
     /// Files.
     Tree(Tree),
     /// An image.
-    Image(String),
+    Image(ImageSource),
+}
+
+/// Where an image is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ImageSource {
+    /// In the store, or a registry.
+    Name(String),
+    /// In a folder. Only the user names one, never a Dockerfile.
+    Layout(LayoutAddress),
 }
 
 /// Images that a build begins with or copies from.
@@ -67,7 +76,7 @@ pub trait Images: Sync {
     ///
     /// # Errors
     /// There is none, it can't be got, or is for another platform.
-    fn base(&self, lease: &Lease, name: &str, platform: &Platform) -> Result<Base>;
+    fn base(&self, lease: &Lease, image: &ImageSource, platform: &Platform) -> Result<Base>;
 
     /// Fetches a repository of ADD, and keeps its files with the lease: with `.git` if
     /// `keep` is set, at a commit that begins with `commit` if one is given.

@@ -15,7 +15,7 @@ use crate::dockerfile::{Command, Instruction, Item, Word, parse_trigger};
 use crate::error::{Error, Kind, Place, Result};
 use crate::graph;
 use crate::key::Key;
-use crate::options::{Context, Event, Step};
+use crate::options::{Context, Event, ImageSource, Step};
 use crate::scope::Scope;
 
 pub(crate) use source::Source;
@@ -138,7 +138,7 @@ fn from<'a>(build: &'a Build<'a>, index: usize, name: &str) -> Result<Stage<'a>>
         no_cache: build.options.no_cache || filter.contains(&own),
     };
     let image = match build.context(name) {
-        Some(Context::Image(image)) => image.as_str(),
+        Some(Context::Image(image)) => image.clone(),
         Some(Context::Tree(_)) => {
             let message = format!("the build context {name} is a folder, not an image");
             return Err(Error::at(stage.from.image.place, message));
@@ -152,10 +152,10 @@ fn from<'a>(build: &'a Build<'a>, index: usize, name: &str) -> Result<Stage<'a>>
                 (made.key, made.created) = (done.key, done.created);
                 return Ok(made);
             }
-            _ => name,
+            _ => ImageSource::Name(name.to_owned()),
         },
     };
-    let base = build.images.base(build.lease, image, &platform)?;
+    let base = build.images.base(build.lease, &image, &platform)?;
     made.config = ImageConfig::parse(&base.config)?;
     let diff_ids: Vec<Digest> = base.layers.iter().map(|made| made.blob.diff_id).collect();
     made.key = Key::of_layers(&diff_ids);
@@ -335,7 +335,7 @@ impl Stage<'_> {
         let build = self.build;
         let image = match build.context(name) {
             Some(Context::Tree(tree)) => return Ok(Source::Context(tree)),
-            Some(Context::Image(image)) => image.as_str(),
+            Some(Context::Image(image)) => image.clone(),
             None => match graph::stage(build.file, self.index, name) {
                 Some(index) => {
                     let done = build.stage(index).ok_or_else(|| lost(name))?;
@@ -348,19 +348,19 @@ impl Stage<'_> {
                     let tree = crate::tree::Tree::layers(Files::open(&[])?);
                     return Ok(Source::Own(Box::new(tree)));
                 }
-                None => name,
+                None => {
+                    let own = build.file.stages[self.index].name.as_deref();
+                    if own == Some(name.to_ascii_lowercase().as_str()) {
+                        let message = format!("the stage {name} can't copy from itself");
+                        return Err(Error::at(place, message));
+                    }
+                    ImageSource::Name(name.to_owned())
+                }
             },
         };
-        let own = build.file.stages[self.index].name.as_deref();
-        if own == Some(image.to_ascii_lowercase().as_str()) {
-            return Err(Error::at(
-                place,
-                format!("the stage {image} can't copy from itself"),
-            ));
-        }
         let base = build
             .images
-            .base(build.lease, image, build.platform)
+            .base(build.lease, &image, build.platform)
             .map_err(|error| error.or_at(place))?;
         let layers: Vec<Layer> = base.layers.iter().map(|made| made.layer.clone()).collect();
         let tree = crate::tree::Tree::layers(Files::open(&layers)?);

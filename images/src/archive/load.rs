@@ -28,7 +28,7 @@ use crate::whole::Whole;
 /// Bytes of all small files of an archive together.
 const MAX_DOCUMENTS: u64 = 64 << 20;
 /// Bytes of one.
-const MAX_DOCUMENT: u64 = 8 << 20;
+pub(super) const MAX_DOCUMENT: u64 = 8 << 20;
 
 /// What a load is doing, for the user's eyes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -183,7 +183,11 @@ impl Store {
     }
 
     /// Puts everything in its place: content first, the index last.
-    fn commit(&self, mut contents: Contents, images: Vec<Checked>) -> Result<Vec<Loaded>> {
+    pub(super) fn commit(
+        &self,
+        mut contents: Contents,
+        images: Vec<Checked>,
+    ) -> Result<Vec<Loaded>> {
         let mut documents = Vec::new();
         for image in &images {
             for content in [&image.manifest, &image.found.config] {

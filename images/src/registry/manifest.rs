@@ -6,6 +6,7 @@ use super::platform::{Platform, PlatformOf};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::image;
+use crate::store::index::REF_NAME;
 
 /// Media types that are asked for.
 pub(crate) const ACCEPTED: [&str; 4] = [
@@ -138,6 +139,11 @@ impl Descriptor {
     /// Its maker does not let it be passed on, and registries need not have it.
     pub(crate) fn is_withheld(&self) -> bool {
         self.media_type.contains(".foreign.") || self.media_type.contains(".nondistributable.")
+    }
+
+    /// The tag that an image layout knows it by.
+    pub(crate) fn ref_name(&self) -> Option<&str> {
+        Some(self.annotations.as_ref()?.get(REF_NAME)?)
     }
 
     /// Signatures and build records stand beside images in an index.
