@@ -3,6 +3,7 @@
 //! content has the digest and size that lead to it.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::os::fd::OwnedFd;
@@ -80,10 +81,9 @@ impl Store {
             let workers = Workers::start(scope, self, &|_: Progress| ());
             let mut blobs = HashMap::new();
             for layer in &image.layers {
-                let name = blob_name(&layer.digest);
-                if !blobs.contains_key(&name) {
-                    let blob = self.read_layer(image.layout, layer, &workers)?;
-                    blobs.insert(name, blob);
+                // An image may have the same layer more than once.
+                if let Entry::Vacant(free) = blobs.entry(blob_name(&layer.digest)) {
+                    free.insert(self.read_layer(image.layout, layer, &workers)?);
                 }
             }
             Ok(Contents {
