@@ -139,7 +139,7 @@ fn a_guest_stays_in_its_shares(env: &Env) {
             ln -sfn {files} made 2>/dev/null; cat $f 2>/dev/null; done;
         for tag in isola share 0; do mkdir -p /m; mount -t virtiofs $tag /m 2>/dev/null &&
             find /m -maxdepth 4 2>/dev/null | grep -v '^/m/[0-9]*/' ; done;
-        find /m /share -follow -name secret -maxdepth 6 2>/dev/null; echo end",
+        find /m /share -xdev -follow -name secret -maxdepth 6 2>/dev/null; echo end",
         files = files.display()
     );
     let options = ["--privileged", "-v", &share];
