@@ -13,11 +13,53 @@ use crate::yaml::{Data, Node};
 /// without a new instance.
 const NOT_HASHED: &[&str] = &["build", "pull_policy", "scale", "depends_on", "profiles"];
 
+/// In front of a text it has serde_yaml quote it, which knows YAML 1.2 only: a comment's
+/// sign, and a character for private use, which no file has at this place.
+const QUOTED: &str = "#\u{e000}";
+
+/// Whether a plain scalar is a boolean (yaml.org/type/bool) or a number to the base 60
+/// (yaml.org/type/int, yaml.org/type/float) in YAML 1.1 only.
+fn is_no_text_in_yaml_1_1(text: &str) -> bool {
+    const BOOLEANS: [&str; 6] = ["y", "yes", "on", "n", "no", "off"];
+    let cased = |word: &&str| {
+        let mut capital = word.to_string();
+        capital[..1].make_ascii_uppercase();
+        text == *word || text == capital || text == word.to_ascii_uppercase()
+    };
+    if BOOLEANS.iter().any(cased) {
+        return true;
+    }
+    let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let mut parts = unsigned.split(':');
+    let digits = |part: &str| part.bytes().all(|c| c.is_ascii_digit() || c == b'_');
+    let first = parts.next().unwrap_or_default();
+    let starts = first.starts_with(|c: char| c.is_ascii_digit()) && digits(first);
+    let (mut count, mut all) = (0, true);
+    for part in parts {
+        count += 1;
+        let whole = part.split('.').next().unwrap_or_default();
+        all &= (1..=2).contains(&whole.len())
+            && whole.parse::<u8>().is_ok_and(|number| number < 60)
+            && part.split('.').all(digits);
+    }
+    starts && count > 0 && all
+}
+
 impl Model {
     /// The project as YAML that reads as the same project: dollars are doubled.
+    /// Texts that YAML 1.1 has other types for are quoted, as many readers are of that
+    /// version.
     pub fn to_yaml(&self) -> String {
-        let tree = self.escaped();
-        serde_yaml::to_string(&tree).unwrap_or_default()
+        let mut tree = self.escaped();
+        tree.each_scalar(&mut |node| {
+            if let Data::Text(text) = &mut node.data
+                && is_no_text_in_yaml_1_1(text)
+            {
+                text.insert_str(0, QUOTED);
+            }
+        });
+        let text = serde_yaml::to_string(&tree).unwrap_or_default();
+        text.replace(&format!("'{QUOTED}"), "'")
     }
 
     /// The project as JSON, indented.
@@ -177,5 +219,39 @@ fn sorted(value: Value) -> Value {
         }
         Value::Array(list) => Value::Array(list.into_iter().map(sorted).collect()),
         value => value,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_that_yaml_1_1_reads_otherwise_are_known() {
+        for (text, other) in [
+            ("no", true),
+            ("On", true),
+            ("YES", true),
+            ("y", true),
+            ("nO", false),
+            ("none", false),
+            ("22:22", true),
+            ("-1:30", true),
+            ("1:2:3.5", true),
+            ("8080:80", false),
+            ("a:22", false),
+            ("22:", false),
+            ("22", false),
+            ("", false),
+            ("127.0.0.1:22:22", false),
+        ] {
+            assert_eq!(is_no_text_in_yaml_1_1(text), other, "{text}");
+        }
+    }
+
+    #[test]
+    fn quotes_are_put_around_them() {
+        let text = serde_yaml::to_string(&format!("{QUOTED}no")).unwrap();
+        assert_eq!(text.replace(&format!("'{QUOTED}"), "'"), "'no'\n");
     }
 }
