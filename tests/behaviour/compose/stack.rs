@@ -417,7 +417,20 @@ fn a_project_is_known_by_its_labels(env: &Env) {
     by_name(&["exec", "-T", "web", "true"]).ok();
     by_name(&["stop", "-t", "1"]).ok();
     assert_eq!(stack.states(), ["proj-db-1 exited", "proj-web-1 exited"]);
-    by_name(&["down", "-v"]).ok();
+    // From a folder with the file of another project, or with one that is broken.
+    let other = env.files().join("other");
+    std::fs::create_dir(&other).unwrap();
+    let from_other = |text: &str, words: &[&str]| {
+        std::fs::write(other.join("compose.yaml"), text).unwrap();
+        let words = [&["compose", "-p", "proj"], words].concat();
+        let mut command = env.command(words);
+        command.current_dir(&other);
+        isola_tests::Output::of(&mut command, b"")
+    };
+    let foreign = "services:\n  else:\n    image: box\n";
+    let all = from_other(foreign, &["ps", "-a", "--services"]).ok().stdout;
+    assert_eq!(all, "db\nweb\n");
+    from_other("services: [", &["down", "-v"]).ok();
     assert_eq!(env.isola(["ps", "-aq"]).ok().stdout, "");
     assert_eq!(env.isola(["volume", "ls", "-q"]).ok().stdout, "");
 }

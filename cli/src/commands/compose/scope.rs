@@ -1,9 +1,10 @@
 //! Which project a verb is about, and which of its instances: by the compose file,
 //! or where there is none by the labels of what is there.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use isola_compose::apply::Loaded;
+use isola_compose::label;
 use isola_compose::plan::{Here, Present};
 use isola_compose::project::Project;
 use isola_compose::{Host, Model, Request};
@@ -69,15 +70,22 @@ impl Scope {
         request.profiles = vec!["*".to_owned()];
         let name = request.project_name.clone();
         let name = name.or_else(|| request.environment.get("COMPOSE_PROJECT_NAME").cloned());
+        // A name alone means what is there of that name, wherever the user is: the file
+        // that lies here may be another project's.
+        let folders = match args.project_name.as_ref().filter(|_| args.files.is_empty()) {
+            Some(name) => folders_of(name, context)?,
+            None => BTreeSet::new(),
+        };
+        let elsewhere = |model: &Model| {
+            !folders.is_empty() && !folders.contains(&*model.directory.to_string_lossy())
+        };
         let scope = match (isola_compose::load(&request, &Host), name) {
-            (Err(invalid), Some(name)) if invalid.is_without_file() => Scope {
-                name,
-                file: None,
-                services: services.to_vec(),
-                screen,
-                at_once: args.at_once(&request.environment)?,
-                all_resources: args.all_resources,
-            },
+            (Err(invalid), Some(name)) if invalid.is_without_file() || !folders.is_empty() => {
+                Scope::of_name(name, args, services, &request.environment)?
+            }
+            (Ok(model), Some(name)) if elsewhere(&model) => {
+                Scope::of_name(name, args, services, &request.environment)?
+            }
             (Err(invalid), _) => return Err(refuse(&invalid, context)),
             (Ok(model), _) => {
                 tell_notes(&model);
@@ -97,6 +105,23 @@ impl Scope {
         };
         scope.check(context)?;
         Ok(scope)
+    }
+
+    /// What is there by that name, without a file.
+    fn of_name(
+        name: String,
+        args: &ProjectArgs,
+        services: &[String],
+        environment: &BTreeMap<String, String>,
+    ) -> Result<Scope> {
+        Ok(Scope {
+            name,
+            file: None,
+            services: services.to_vec(),
+            screen: args.screen()?,
+            at_once: args.at_once(environment)?,
+            all_resources: args.all_resources,
+        })
     }
 
     /// What is named must be a service of the file, or of what is there.
@@ -212,4 +237,15 @@ impl Scope {
         };
         Ok(context.engine()?.find(&here.id)?)
     }
+}
+
+/// Folders of the files from which instances of a project were made.
+fn folders_of(project: &str, context: &Context) -> Result<BTreeSet<String>> {
+    let instances = context.engine()?.list()?;
+    let labels = instances.iter().map(|it| &it.record.workload.labels);
+    let mine = labels.filter(|labels| labels.get(label::PROJECT).is_some_and(|it| it == project));
+    Ok(mine
+        .filter_map(|labels| labels.get(label::FOLDER))
+        .cloned()
+        .collect())
 }
