@@ -149,9 +149,9 @@ fn layouts_hold_images_of_platforms(env: &Env) {
     assert_eq!(sh(env, "it", "cat /which"), format!("{native}\n"));
     // The one that is asked for by its digest is not for this machine.
     let index = read(&blob(&layout, &digest(&layout, 0)));
-    let other = index["manifests"].as_array().unwrap().iter();
-    let other = other.filter(|found| found["platform"]["architecture"] == "riscv64");
-    let other = other.last().unwrap()["digest"].as_str().unwrap();
+    let mut other = index["manifests"].as_array().unwrap().iter().rev();
+    let other = other.find(|found| found["platform"]["architecture"] == "riscv64");
+    let other = other.unwrap()["digest"].as_str().unwrap();
     build(
         env,
         &folder,
